@@ -1,0 +1,210 @@
+r"""The local learning coefficient, with its error, from the losses along the chains.
+
+The estimate at a checkpoint w* is $\hat\lambda = n\beta\,(\mathbb{E}[L(w)] - L(w^*))$: the mean is
+over the draws after burn-in of the chains that did not fail, and L(w*) was measured on a sample of
+its own.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+from jaxtyping import Bool, Float
+
+from ontogeny.records import Chains, Curve
+
+
+def estimate_llc(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
+    r"""The local learning coefficient at each checkpoint.
+
+    $$\hat\lambda = n\beta\,(\bar L - L(w^*)), \qquad
+    \mathrm{SE} = n\beta \sqrt{\mathrm{SE}(\bar L)^2 + \mathrm{SE}(L(w^*))^2}$$
+
+    Args:
+        chains: One record for each checkpoint, in any order, all with the same settings.
+        burn_in: How many draws of each chain to leave out; by default what the settings said.
+
+    Returns:
+        The curve `llc`, with the estimate of each chain. A failed chain is nan, is left out of the
+        value and is named in a warning; where every chain failed the value is nan. The standard
+        error is that of `mean_stderr`, and nan where fewer than two draws are left.
+
+    Raises:
+        ValueError: There are no chains, two are of one checkpoint, their settings differ, or
+            burn-in leaves no draw.
+
+    Examples:
+        >>> none = np.zeros(1)
+        >>> losses = np.array([[1.0, 1.2, 1.4, 1.2, 1.4]])
+        >>> one = Chains(0, losses, losses[..., None], 1.0, 0.0, none, none, 10.0, 1e-3, 1.0, 1)
+        >>> estimate_llc([one]).values.round(6).tolist()
+        [[3.0]]
+
+    References:
+        E. Lau et al., "The local learning coefficient: a singularity-aware complexity measure"
+        (AISTATS 2025), definition 2.
+    """
+    chains, warnings = checked(chains)
+    values, stderrs, by_chain = [], [], []
+    for one in chains:
+        draws, good = kept_draws(one, burn_in), ~failed_chains(one)
+        excess = np.where(good, draws.mean(axis=1) - one.initial_loss, np.nan)
+        by_chain.append(one.nbeta * excess)
+        values.append(one.nbeta * excess[good].mean() if good.any() else np.nan)
+        error = np.hypot(mean_stderr(draws[good]), one.initial_loss_stderr)
+        stderrs.append(one.nbeta * error)
+    return Curve(
+        name="llc",
+        unit="",
+        steps=np.array([one.step for one in chains]),
+        values=np.array(values)[:, None],
+        stderr=np.array(stderrs)[:, None],
+        chains=np.stack(by_chain),
+        warnings=warnings,
+    )
+
+
+def llc_by_position(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
+    """The local learning coefficient of the loss at each position.
+
+    The chains follow the mean loss; only what is averaged along them is the loss at one position.
+    So the mean over positions is the local learning coefficient itself.
+
+    Args:
+        chains: One record for each checkpoint, in any order, all with the same settings.
+        burn_in: How many draws of each chain to leave out, rounded up to a whole number of the
+            blocks in which the losses by position are kept; by default what the settings said.
+
+    Returns:
+        The curve `llc_by_position`, its items the positions, counted from 1; failed chains are
+        treated as in `estimate_llc`.
+
+    Raises:
+        ValueError: As for `estimate_llc`.
+
+    Examples:
+        >>> zeros, blocks = np.zeros(2), np.array([[[1.0, 3.0], [1.0, 5.0]]])
+        >>> one = Chains(0, blocks.mean(axis=2), blocks, 0.0, 0.0, zeros, zeros, 10.0, 1e-3, 1.0, 0)
+        >>> llc_by_position([one]).values.tolist(), estimate_llc([one]).values.tolist()
+        ([[10.0, 40.0]], [[25.0]])
+    """
+    chains, warnings = checked(chains)
+    values, stderrs = [], []
+    for one in chains:
+        blocks = kept_blocks(one, burn_in)[~failed_chains(one)]
+        means = blocks.mean(axis=(0, 1)) if len(blocks) else np.full(blocks.shape[2], np.nan)
+        errors = [mean_stderr(position) for position in np.moveaxis(blocks, 2, 0)]
+        values.append(one.nbeta * (means - one.initial_position_losses))
+        stderrs.append(one.nbeta * np.hypot(errors, one.initial_position_stderr))
+    return Curve(
+        name="llc_by_position",
+        unit="",
+        steps=np.array([one.step for one in chains]),
+        values=np.stack(values),
+        stderr=np.stack(stderrs),
+        items=tuple(str(position) for position in range(1, len(values[0]) + 1)),
+        warnings=warnings,
+    )
+
+
+def mean_stderr(draws: Float[np.ndarray, "chain draw"]) -> float:
+    """An honest standard error of the mean over chains of correlated draws.
+
+    The largest of several estimates, because each of them misses something. The effective number
+    of draws (Vehtari et al. 2021) misses a slow drift that is buried in minibatch noise. The spread
+    of means over pieces of the chains (single draws, fifths, halves, whole chains) misses what is
+    slower than the piece, and with few pieces it is often small by chance.
+
+    Args:
+        draws: Draws after burn-in, of the chains that did not fail.
+
+    Returns:
+        The standard error, nan from fewer than two draws in all. Where chains are shorter than
+        their own correlation time and there are only one or two, no estimate can be honest.
+
+    Examples:
+        Chains that disagree: the error is that of two numbers, not of eight.
+
+        >>> round(mean_stderr(np.array([[0.0, 0.1, 0.0, 0.1], [1.0, 1.1, 1.0, 1.1]])), 3)
+        0.5
+    """
+    chains, length = draws.shape
+    errors = []
+    for pieces in {1, 2, 5, length}:
+        size = length // max(pieces, 1)
+        if size and chains * pieces > 1:
+            means = draws[:, length - size * pieces :].reshape(chains * pieces, size).mean(axis=1)
+            errors.append(means.std(ddof=1) / np.sqrt(len(means)))
+    if chains and length >= 4:  # the least that ArviZ takes
+        errors.append(array_stats.mcse(draws))  # type: ignore[no-untyped-call]
+    return float(max(errors, default=np.nan))
+
+
+# Which draws count -------------------------------------------------------------------------------
+
+
+def failed_chains(chains: Chains) -> Bool[np.ndarray, " chain"]:
+    """Which chains met a loss that was not finite, even if only during burn-in."""
+    return np.asarray(~np.isfinite(chains.losses).all(axis=1))
+
+
+def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, "chain draw"]:
+    """The losses after burn-in, failed chains included.
+
+    Raises:
+        ValueError: Burn-in leaves no draw, or is negative.
+    """
+    first = chains.burn_in if burn_in is None else burn_in
+    if not 0 <= first < chains.losses.shape[1]:
+        raise ValueError(f"burn_in ({first}) must leave some of the {chains.losses.shape[1]} draws")
+    return chains.losses[:, first:]
+
+
+def kept_blocks(
+    chains: Chains, burn_in: int | None = None
+) -> Float[np.ndarray, "chain block position"]:
+    """The block means of losses by position in which no draw belongs to burn-in.
+
+    Raises:
+        ValueError: There is no such block, or burn-in is negative.
+    """
+    draws, blocks = chains.losses.shape[1], chains.position_losses.shape[1]
+    first = draws - kept_draws(chains, burn_in).shape[1]
+    block = -(-first * blocks // draws)
+    if block == blocks:
+        raise ValueError(f"burn_in ({first}) leaves no whole block of {draws // blocks} draws")
+    return chains.position_losses[:, block:]
+
+
+def checked(chains: Sequence[Chains]) -> tuple[list[Chains], tuple[str, ...]]:
+    """The chains in the order of their steps, and what a reader should know about them.
+
+    Raises:
+        ValueError: There are none, two are of one checkpoint, or their settings differ.
+    """
+    if not chains:
+        raise ValueError("there are no chains to estimate from; sample some first")
+    ordered = sorted(chains, key=lambda one: one.step)
+    steps = [one.step for one in ordered]
+    if len(set(steps)) < len(steps):
+        raise ValueError("two of these chains are of the same checkpoint; measure each step once")
+    settings = {
+        (one.nbeta, one.step_size, one.localization, one.position_losses.shape, one.losses.shape)
+        for one in ordered
+    }
+    if len(settings) > 1:
+        raise ValueError(
+            "chains with different settings do not make one curve; their (nbeta, step size, "
+            f"localization, shapes) are {sorted(settings)}"
+        )
+    return ordered, tuple(warning for one in ordered for warning in failures(one))
+
+
+def failures(chains: Chains) -> list[str]:
+    """What to say about the failed chains at one checkpoint: nothing, or one sentence."""
+    failed, count = np.flatnonzero(failed_chains(chains)), len(chains.losses)
+    if not len(failed):
+        return []
+    names = ", ".join(map(str, failed))
+    rest = "no estimate is left" if len(failed) == count else "they are left out"
+    return [f"step {chains.step}: {len(failed)} of {count} chains failed ({names}); {rest}"]

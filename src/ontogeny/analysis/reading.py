@@ -1,0 +1,268 @@
+"""What is concluded about one run, in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
+from ontogeny.analysis.diagnostics import diagnose
+from ontogeny.analysis.dynamics import essential_dynamics, project
+from ontogeny.analysis.llc import estimate_llc, llc_by_position
+from ontogeny.analysis.stages import find_milestones, find_stages
+from ontogeny.records import (
+    Chains,
+    Curve,
+    Diagnosis,
+    Measurements,
+    Milestone,
+    Outputs,
+    References,
+    Stage,
+    Trajectory,
+)
+from ontogeny.storage import load_record, load_records, read_json, steps_in
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that is known about one run: what the page shows.
+
+    Any part may be absent: empty where it is a collection, None where it is one record.
+
+    Attributes:
+        title: Name of the run.
+        notes: What a reader must know first.
+        curves: Measured curves by name; `loss` and `llc` are the test loss and the local learning
+            coefficient.
+        smooth_llc: Mean and standard error of the smoothed learning coefficient, on a fine grid.
+        diagnoses: Health of the estimate at each checkpoint where it was made.
+        trajectory: Essential dynamics.
+        reference_scores: Known predictors, such as ridge, placed on the principal components.
+        milestones: Steps at which stages end.
+        stages: What lies between the milestones, in order.
+        settings: Section, name and value of every setting that made the run.
+        missing: What was planned but is not measured, in words.
+    """
+
+    title: str
+    notes: tuple[str, ...]
+    curves: Mapping[str, Curve]
+    smooth_llc: Curve | None
+    diagnoses: tuple[Diagnosis, ...]
+    trajectory: Trajectory | None
+    reference_scores: Mapping[str, Float[np.ndarray, " component"]]
+    milestones: tuple[Milestone, ...]
+    stages: tuple[Stage, ...]
+    settings: Mapping[str, Mapping[str, object]]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """How far one part of a run is.
+
+    Attributes:
+        name: Training, or the name of a measurement.
+        done: At how many checkpoints it is done.
+        planned: At how many it should be.
+        failed: At which steps it failed.
+    """
+
+    name: str
+    done: int
+    planned: int
+    failed: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.name.replace('_', ' ')}: {self.done} of {self.planned} checkpoints"
+        if self.failed:
+            text += f", failed at step {', '.join(map(str, self.failed))}"
+        return text
+
+
+def read_status(folder: Path) -> list[Part]:
+    """What a run has done and what is missing, by its plan.
+
+    Raises:
+        ValueError: The folder holds no run, or no plan.
+    """
+    _require_run(folder)
+    if not (folder / "plan.json").exists():
+        raise ValueError(f"{folder} has no plan.json that says what should be measured")
+    plan = read_json(folder / "plan.json")
+    kept = steps_in(folder / "checkpoints", ".safetensors")
+    parts = [_part("training", plan["checkpoints"], kept)]
+    for asked in plan["measurements"]:
+        name = asked["probe"].rpartition(":")[2]
+        measured = folder / "measured" / name
+        done = steps_in(measured, ".npz")
+        failed = set(steps_in(measured, ".failed")) - set(done)
+        parts.append(_part(name, asked["steps"], done, failed))
+    return parts
+
+
+def _part(
+    name: str, planned: Sequence[int], done: Iterable[int], failed: Iterable[int] = ()
+) -> Part:
+    wanted = set(planned)
+    return Part(name, len(wanted & set(done)), len(wanted), tuple(sorted(wanted & set(failed))))
+
+
+def read_run(folder: Path, burn_in: int | None = None) -> Report:
+    """Read what was measured of a run and conclude from it; nothing is measured, nothing written.
+
+    Args:
+        folder: The run's folder. Its `plan.json`, if there is one, says what the run is called
+            and what should have been measured.
+        burn_in: Draws of each chain to leave out of averages; as many as the sampler's settings
+            said if absent.
+
+    Returns:
+        The report; what is not there is absent, and named in `missing`.
+
+    Raises:
+        ValueError: The folder holds no run, or a file in it is damaged.
+    """
+    _require_run(folder)
+    plan = read_json(folder / "plan.json") if (folder / "plan.json").exists() else {}
+    measured = folder / "measured"
+    chains = load_records(Chains, measured / "sample_chains")
+    curves = read_curves(measured)
+    if chains:
+        curves |= {"llc": estimate_llc(chains, burn_in)}
+        curves |= {"llc_by_position": llc_by_position(chains, burn_in)}
+    smooth_llc, milestones, stages = read_stages(
+        curves.get("llc"), curves.get("loss"), str(plan.get("prefix", "stage "))
+    )
+    trajectory, reference_scores = read_dynamics(measured)
+    return Report(
+        title=str(plan.get("title", folder.name)),
+        notes=tuple(plan.get("notes", ())),
+        curves=curves,
+        smooth_llc=smooth_llc,
+        diagnoses=tuple(diagnose(c, burn_in) for c in chains),
+        trajectory=trajectory,
+        reference_scores=reference_scores,
+        milestones=milestones,
+        stages=stages,
+        settings=read_settings(folder),
+        missing=tuple(_missing(folder)) if plan else (),
+    )
+
+
+def _require_run(folder: Path) -> None:
+    if not (folder / "run.json").exists():
+        raise ValueError(f"{folder} holds no run: it has no run.json")
+
+
+def read_curves(measured: Path) -> dict[str, Curve]:
+    """The curves of every measurement that is a table of named quantities."""
+    curves: dict[str, Curve] = {}
+    for name in ("measure_metrics", "measure_curvature"):
+        curves |= gather_curves(load_records(Measurements, measured / name))
+    if (measured / "training_loss.npz").exists():
+        curves["training_loss"] = load_record(Curve, measured / "training_loss.npz")
+    return curves
+
+
+def gather_curves(tables: Sequence[Measurements]) -> dict[str, Curve]:
+    """Turn tables of named quantities, one for each checkpoint, into curves over training.
+
+    Args:
+        tables: In the order of their steps.
+
+    Returns:
+        For each name a curve over all the steps, nan where a table lacks it; items in the order
+        in which they first appear.
+
+    Examples:
+        >>> first = Measurements(0, ("loss",), ("",), np.array([4.0]), np.array([0.1]))
+        >>> later = Measurements(9, ("loss",), ("",), np.array([2.0]), np.array([0.1]))
+        >>> gather_curves([first, later])["loss"].values[:, 0].tolist()
+        [4.0, 2.0]
+    """
+    columns: dict[str, dict[str, int]] = {}
+    for table in tables:
+        for name, item in zip(table.names, table.items, strict=True):
+            items = columns.setdefault(name, {})
+            items.setdefault(item, len(items))
+    shapes = {name: (len(tables), len(items)) for name, items in columns.items()}
+    values = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
+    stderrs = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
+    for i, table in enumerate(tables):
+        rows = zip(table.names, table.items, table.values, table.stderrs, strict=True)
+        for name, item, value, stderr in rows:
+            values[name][i, columns[name][item]] = value
+            stderrs[name][i, columns[name][item]] = stderr
+    steps = np.array([table.step for table in tables], dtype=int)
+    return {
+        name: Curve(name, "", steps, values[name], stderrs[name], tuple(items))
+        for name, items in columns.items()
+    }
+
+
+def read_stages(
+    llc: Curve | None, loss: Curve | None, prefix: str
+) -> tuple[Curve | None, tuple[Milestone, ...], tuple[Stage, ...]]:
+    """The smoothed learning coefficient, its milestones and stages; nothing from too few points."""
+    if llc is None or np.isfinite(llc.values).sum() < FEWEST_POINTS:
+        return None, (), ()
+    smooth = smooth_curve(llc)
+    steps, first = np.unique(np.round(smooth.steps).astype(int), return_index=True)
+    mean, stderr = smooth.mean[first, None], smooth.stderr[first, None]
+    milestones = find_milestones(llc)
+    return (
+        Curve("llc", llc.unit, steps, mean, stderr),
+        milestones,
+        find_stages(llc, loss, milestones, prefix),
+    )
+
+
+def read_dynamics(
+    measured: Path,
+) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]]]:
+    """Essential dynamics of the recorded outputs, with the known predictors in its space."""
+    recorded = load_records(Outputs, measured / "record_outputs")
+    if len(recorded) < FEWEST_POINTS:
+        return None, {}
+    steps = np.concatenate([outputs.steps for outputs in recorded])
+    values = np.concatenate([outputs.values for outputs in recorded])
+    trajectory = essential_dynamics(Outputs(steps, values))
+    found = load_records(References, measured / "record_references")[:1]
+    return trajectory, {
+        name: scores
+        for references in found
+        for name, scores in zip(
+            references.names, project(references.values, trajectory), strict=True
+        )
+    }
+
+
+def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every setting that made the run: section, name, value."""
+    run = read_json(folder / "run.json")
+    sections: dict[str, dict[str, Any]] = {
+        "problem": {"name": run["problem"]["name"], **run["problem"]["settings"]},
+        "training": run["training"],
+    }
+    for path in sorted((folder / "measured").glob("*/settings.json")):
+        asked = read_json(path)
+        sections[path.parent.name.replace("_", " ")] = {
+            **asked["settings"],
+            "device": asked["device"],
+        }
+    return sections
+
+
+def _missing(folder: Path) -> list[str]:
+    return [
+        f"Not all is measured yet: {part}."
+        for part in read_status(folder)
+        if part.done < part.planned
+    ]

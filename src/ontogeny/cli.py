@@ -1,0 +1,117 @@
+"""The same verbs, from a shell."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+app = App(
+    name="ontogeny",
+    help="Watch a neural network develop: train it, measure it, find its stages.",
+    result_action="return_value",
+)
+
+System = Literal["regression"]
+Size = Literal["quick", "standard", "paper"]
+Seed = Annotated[int, Parameter(help="Seed of the weights and of the training data.")]
+Folder = Annotated[
+    Path | None, Parameter(help="Where the run lives; runs/SYSTEM-PRESET-seedN by default.")
+]
+Device = Annotated[str, Parameter(help="Where to compute: cpu, cuda, cuda:1, ...")]
+
+
+@app.command
+def run(
+    system: System,
+    *,
+    preset: Size = "quick",
+    folder: Folder = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train, measure, find the stages, write the report; go on where it was interrupted."""
+    path = train(system, preset=preset, folder=folder, seed=seed, device=device)
+    measure(path, device=device)
+    report(path)
+
+
+@app.command
+def train(
+    system: System,
+    *,
+    preset: Size = "quick",
+    folder: Folder = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> Path:
+    """Train a system and keep dense checkpoints."""
+    from ontogeny.presets import SYSTEMS, train_as_planned
+
+    path = folder or Path("runs") / f"{system}-{preset}-seed{seed}"
+    train_as_planned(SYSTEMS[system](preset, seed, device), path)
+    return path
+
+
+@app.command
+def measure(folder: Path, *, device: Device = "cpu") -> None:
+    """Measure what a run's plan asks for and is not measured yet."""
+    from ontogeny.presets import measure_as_planned
+
+    measure_as_planned(folder, device)
+
+
+@app.command
+def report(folder: Path) -> None:
+    """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
+    from ontogeny.analysis import read_run
+    from ontogeny.views import STAGE_HEADINGS, finding, stage_table
+    from ontogeny.views import write_curves, write_report, write_stages
+
+    found = read_run(folder)
+    write_curves(found, folder / "curves")
+    write_stages(found, folder / "stages.json")
+    write_report(found, folder / "report.html")
+    console = Console()
+    if found.stages:
+        table = Table(*STAGE_HEADINGS, title=found.title, box=box.SIMPLE_HEAD)
+        for row in stage_table(found):
+            table.add_row(*row)
+        console.print(table)
+    for sentence in (finding(found), *found.notes, *found.missing):
+        console.print(sentence, highlight=False)
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command
+def status(folder: Path) -> None:
+    """Say what a run has done and what is missing."""
+    from ontogeny.analysis import read_status
+
+    for part in read_status(folder):
+        print(part)
+
+
+def main() -> None:
+    """Run a command; bad input gets one clear sentence and a non-zero exit."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _stop("interrupted; what was done is kept, the same command goes on from here", 130)
+    except OSError as error:
+        _stop(
+            f"{error.strerror or error}: {error.filename or 'while writing'}; nothing that was "
+            "measured is lost, the same command goes on from here"
+        )
+    except (ValueError, RuntimeError) as error:
+        _stop(str(error))
+
+
+def _stop(sentence: str, code: int = 1) -> None:
+    Console(stderr=True).print(
+        f"ontogeny: {sentence}", soft_wrap=True, highlight=False, markup=False
+    )
+    sys.exit(code)

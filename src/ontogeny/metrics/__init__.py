@@ -1,0 +1,52 @@
+"""Pure measurements on tensors: what a network does, what it attends to, what it is.
+
+Functions of predictions, attention patterns and weights that know nothing of problems or runs.
+"""
+
+from ontogeny.metrics.attention import (
+    attention_entropy,
+    attention_variability,
+    previous_token_attention,
+    self_attention,
+    x_token_attention,
+)
+from ontogeny.metrics.behavior import (
+    Estimate,
+    average,
+    icl_score,
+    prediction_norm,
+    squared_errors,
+)
+from ontogeny.metrics.weights import (
+    EffectiveUnembedding,
+    effective_unembedding,
+    fraction_below,
+    hessian_product,
+    hessian_trace,
+    singular_shares,
+    singular_values,
+    top_eigenvalues,
+    weight_norm,
+)
+
+__all__ = [
+    "EffectiveUnembedding",
+    "Estimate",
+    "attention_entropy",
+    "attention_variability",
+    "average",
+    "effective_unembedding",
+    "fraction_below",
+    "hessian_product",
+    "hessian_trace",
+    "icl_score",
+    "prediction_norm",
+    "previous_token_attention",
+    "self_attention",
+    "singular_shares",
+    "singular_values",
+    "squared_errors",
+    "top_eigenvalues",
+    "weight_norm",
+    "x_token_attention",
+]

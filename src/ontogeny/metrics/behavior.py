@@ -1,0 +1,124 @@
+"""What a network does: its errors, its predictions, and how much it learns within its context.
+
+Every mean over examples comes with its standard error, as an `Estimate`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Estimate(NamedTuple):
+    """A mean and how far chance may have moved it.
+
+    Attributes:
+        values: The means.
+        stderr: Their standard errors, in the same unit.
+    """
+
+    values: Tensor
+    stderr: Tensor
+
+
+def average(samples: Float[Tensor, "example ..."]) -> Estimate:
+    r"""The mean over independent examples, with its standard error.
+
+    $\bar x = \frac1n \sum_i x_i$ and
+    $\mathrm{stderr} = \sqrt{\sum_i (x_i - \bar x)^2 / (n (n - 1))}$, in double precision.
+
+    Args:
+        samples: One row for each example.
+
+    Returns:
+        Mean and standard error over the first axis, in the unit of `samples`. The standard error
+        of one example is nan.
+
+    Raises:
+        ValueError: There are no examples.
+
+    Examples:
+        >>> average(torch.tensor([1.0, 2.0, 3.0, 6.0]))
+        Estimate(values=tensor(3., dtype=torch.float64), stderr=tensor(1.0801, dtype=torch.float64))
+    """
+    if len(samples) == 0:
+        raise ValueError("there is no average of no examples")
+    variance, mean = torch.var_mean(samples.double(), dim=0, correction=0)
+    return Estimate(mean, (variance / (len(samples) - 1)).sqrt())
+
+
+def squared_errors(
+    predictions: Float[Tensor, "example position"], targets: Float[Tensor, "example position"]
+) -> Float[Tensor, "example position"]:
+    r"""Squared errors $(\hat y_k - y_k)^2$ of predictions.
+
+    With another predictor's predictions as targets, their `average` is the squared distance
+    between the two predictors.
+
+    Args:
+        predictions: What the network says.
+        targets: What is true, or what the other predictor says.
+
+    Returns:
+        One squared error for each example and position, in the squared unit of the targets.
+
+    Examples:
+        >>> squared_errors(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 5.0]]))
+        tensor([[0., 9.]])
+    """
+    return (predictions - targets).square()
+
+
+def prediction_norm(predictions: Float[Tensor, "example position"]) -> Estimate:
+    r"""How large predictions are, $\mathbb{E}[\hat y_k^2]$ at each position.
+
+    A network that has learned only what tasks have in common predicts their mean; where that
+    is zero, so is this.
+
+    Args:
+        predictions: What the network says.
+
+    Returns:
+        The mean square at each position, in the squared unit of the predictions.
+
+    Examples:
+        >>> prediction_norm(torch.tensor([[0.0, 3.0], [0.0, -3.0]])).values
+        tensor([0., 9.], dtype=torch.float64)
+
+    References:
+        J. Hoogland et al., "The developmental landscape of in-context learning" (2024), where
+        it is the task prior score.
+    """
+    return average(predictions.square())
+
+
+def icl_score(losses: Float[Tensor, "example position"], early: int, late: int) -> Estimate:
+    r"""How much more context lowers the loss: $\mathrm{ICL}_{k_1:k_2} = \ell_{k_2} - \ell_{k_1}$.
+
+    The two losses are of the same sequences, so the standard error is that of their paired
+    difference. On inputs scaled by g, the published out-of-distribution score is this over g.
+
+    Args:
+        losses: Losses of each example by position.
+        early: The position $k_1$ with little context, counted from 1.
+        late: The position $k_2 > k_1$ with more.
+
+    Returns:
+        The mean difference, in the unit of the losses; negative where context helps.
+
+    Raises:
+        ValueError: The positions are not in order, or not there.
+
+    Examples:
+        >>> score = icl_score(torch.tensor([[4.0, 3.0, 1.0], [5.0, 3.0, 2.0]]), early=1, late=3)
+        >>> score.values.item(), score.stderr.item()
+        (-3.0, 0.0)
+
+    References:
+        C. Olsson et al., "In-context learning and induction heads" (2022).
+    """
+    n = losses.shape[1]
+    if not 1 <= early < late <= n:
+        raise ValueError(f"need 1 <= early < late <= {n} positions, not {early} and {late}")
+    return average(losses[:, late - 1] - losses[:, early - 1])

@@ -1,0 +1,220 @@
+"""Plans: what to train and what to measure at which steps, for each system in three sizes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from ontogeny.probes import (
+    Curvature,
+    FixedBatch,
+    Metrics,
+    Sampler,
+    measure_curvature,
+    measure_metrics,
+    record_outputs,
+    record_references,
+    sample_chains,
+)
+from ontogeny.problems import Problem, regression
+from ontogeny.runs import Run, address, find, open_run
+from ontogeny.storage import claim, read_json
+from ontogeny.training import Training, checkpoint_steps, train
+
+Size = Literal["quick", "standard", "paper"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train and what to measure.
+
+    Attributes:
+        title: What the run is called.
+        notes: What a reader of its report must know first.
+        prefix: What its stages are called: the prefix and a number.
+        problem: What is learned.
+        training: How.
+        measurements: Each probe, its settings, and the steps it is applied at.
+    """
+
+    title: str
+    notes: tuple[str, ...]
+    prefix: str
+    problem: Problem
+    training: Training
+    measurements: tuple[tuple[Callable[..., Any], Any, Int[np.ndarray, " step"]], ...]
+
+
+def spread(
+    steps: Int[np.ndarray, " checkpoint"], log: int, linear: int = 0
+) -> Int[np.ndarray, " step"]:
+    """Choose checkpoints that are spread evenly over log-step, and over steps in addition.
+
+    Args:
+        steps: The steps that there are, increasing.
+        log: About how many to spread over log-step; neighbours that coincide count once.
+        linear: About how many to spread over steps.
+
+    Returns:
+        Distinct steps, the first and the last included.
+
+    Examples:
+        >>> spread(np.arange(1000), log=4).tolist()
+        [0, 9, 99, 999]
+    """
+    positions = np.concatenate(
+        [
+            np.expm1(np.linspace(np.log1p(steps[0]), np.log1p(steps[-1]), log)),
+            np.linspace(steps[0], steps[-1], linear),
+        ]
+    )
+    nearest = np.abs(steps[None, :] - positions[:, None]).argmin(axis=1)
+    return np.unique(steps[nearest])
+
+
+def train_as_planned(plan: Plan, folder: Path) -> Run:
+    """Train, and leave the plan beside the run, for `measure_as_planned` and for the report."""
+    run = train(plan.problem, folder, plan.training)
+    claim(folder / "plan.json", plan_as_json(plan))
+    return run
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain JSON, with the probes' addresses."""
+    return {
+        "title": plan.title,
+        "notes": list(plan.notes),
+        "prefix": plan.prefix,
+        "checkpoints": checkpoint_steps(plan.training).tolist(),
+        "measurements": [
+            {"probe": address(probe), "settings": asdict(settings), "steps": steps.tolist()}
+            for probe, settings, steps in plan.measurements
+        ],
+    }
+
+
+def measure_as_planned(folder: Path, device: str = "cpu") -> None:
+    """Measure whatever a run's plan asks for and is not measured yet.
+
+    Raises:
+        ValueError: There is no run, or no plan.
+        RuntimeError: Some checkpoints could not be measured.
+    """
+    run = open_run(folder)
+    for asked in read_json(folder / "plan.json")["measurements"]:
+        probe = find(asked["probe"])
+        settings = probe.__annotations__["settings"](**asked["settings"])
+        run.measure(probe, asked["steps"], settings, device=device)
+
+
+# Systems -----------------------------------------------------------------------------------------
+
+
+def plan_regression(size: Size, seed: int, device: str = "cpu") -> Plan:
+    """The in-context regression transformer."""
+    return {"quick": _quick, "standard": _standard, "paper": _paper}[size](seed, device)
+
+
+def _quick(seed: int, device: str) -> Plan:
+    training = Training(
+        steps=2000,
+        batch_size=128,
+        learning_rate=3e-3,
+        log_checkpoints=150,
+        linear_checkpoints=150,
+        seed=seed,
+        threads=2,
+        device=device,
+    )
+    return _regression_plan(
+        size="quick",
+        notes=(
+            "This run is short: it is meant to show the method in minutes. It can show the first "
+            "two of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
+        ),
+        training=training,
+        sampler=Sampler(
+            chains=4, draws=150, burn_in=50, batch_size=64, initial_sample=2**14, seed=seed
+        ),
+        llc_steps=(28, 0),
+        sample=256,
+        curvature=(Curvature(examples=256, probes=16), 8),
+    )
+
+
+def _standard(seed: int, device: str) -> Plan:
+    training = Training(
+        steps=120_000,
+        batch_size=64,
+        learning_rate=1e-2,
+        log_checkpoints=150,
+        linear_checkpoints=200,
+        seed=seed,
+        threads=2,
+        device=device,
+    )
+    return _regression_plan(
+        size="standard",
+        notes=(),
+        training=training,
+        sampler=Sampler(
+            chains=4, draws=400, burn_in=200, batch_size=64, initial_sample=2**15, seed=seed
+        ),
+        llc_steps=(40, 40),
+        sample=1024,
+        curvature=(Curvature(examples=1024, probes=32), 16),
+    )
+
+
+def _paper(seed: int, device: str) -> Plan:
+    training = Training(steps=500_000, seed=seed, device=device)
+    return _regression_plan(
+        size="paper",
+        notes=(
+            "The paper's settings, with three differences: batches of training data are fixed by "
+            "the seed, the sampler draws fresh minibatches instead of cycling through 2^20 fixed "
+            "sequences, and the loss at the checkpoint is measured on 2^20 sequences of its own.",
+        ),
+        training=training,
+        sampler=Sampler(
+            chains=10, draws=5000, burn_in=0, batch_size=1024, initial_sample=2**20, seed=seed
+        ),
+        llc_steps=None,
+        sample=8192,
+        curvature=(Curvature(examples=1024, probes=100), None),
+    )
+
+
+def _regression_plan(
+    size: Size,
+    notes: tuple[str, ...],
+    training: Training,
+    sampler: Sampler,
+    llc_steps: tuple[int, int] | None,
+    sample: int,
+    curvature: tuple[Curvature, int | None],
+) -> Plan:
+    """A plan in which None stands for every checkpoint."""
+    steps = checkpoint_steps(training)
+    settings, n_curvature = curvature
+    outputs = FixedBatch(examples=min(sample, 1024))
+    return Plan(
+        title=f"In-context linear regression, {size} preset, seed {training.seed}",
+        notes=notes,
+        prefix="LR",
+        problem=regression(),
+        training=training,
+        measurements=(
+            (sample_chains, sampler, spread(steps, *llc_steps) if llc_steps else steps),
+            (measure_metrics, Metrics(examples=sample), steps),
+            (measure_curvature, settings, spread(steps, n_curvature) if n_curvature else steps),
+            (record_outputs, outputs, steps),
+            (record_references, outputs, steps[:1]),
+        ),
+    )
+
+
+SYSTEMS: Mapping[str, Callable[..., Plan]] = {"regression": plan_regression}

@@ -1,0 +1,18 @@
+"""Measuring a run: probes, each a function of a problem, a step, its weights and settings."""
+
+from ontogeny.probes.chains import sample_chains
+from ontogeny.probes.measurements import Curvature, Metrics, measure_curvature, measure_metrics
+from ontogeny.probes.outputs import FixedBatch, record_outputs, record_references
+from ontogeny.probes.samplers import Sampler
+
+__all__ = [
+    "Curvature",
+    "FixedBatch",
+    "Metrics",
+    "Sampler",
+    "measure_curvature",
+    "measure_metrics",
+    "record_outputs",
+    "record_references",
+    "sample_chains",
+]

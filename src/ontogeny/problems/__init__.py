@@ -1,0 +1,23 @@
+"""What is learned: problems, each a model and its data as callables."""
+
+from ontogeny.problems.problem import (
+    Batch,
+    Problem,
+    StateDict,
+    identity,
+    load_problem,
+    trained,
+    untrained,
+)
+from ontogeny.problems.regression import regression
+
+__all__ = [
+    "Batch",
+    "Problem",
+    "StateDict",
+    "identity",
+    "load_problem",
+    "regression",
+    "trained",
+    "untrained",
+]

@@ -1,0 +1,145 @@
+"""What is learned: a model, its data, its loss, and what to watch while it learns."""
+
+import hashlib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ontogeny.metrics import Estimate
+from ontogeny.records import Measurements, References
+from ontogeny.streams import random_stream
+
+StateDict = Mapping[str, Tensor]
+Batch = tuple[Tensor, ...]
+Row = tuple[str, tuple[str, ...], Estimate | Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A model and its data, as callables: everything that the probes need to know.
+
+    Attributes:
+        name: Where another process finds the function that makes this problem, as
+            `"module:function"`; empty for one that lives in a notebook only, which is then
+            measured in this process.
+        settings: The keyword arguments of that function, as plain JSON values.
+        model: Builds the untrained network. Use `untrained` to call it with a seed.
+        batch: `batch(n, generator)` draws n examples on the generator's device; the tensors'
+            first axis is the example.
+        loss: `loss(model, batch)`, one value for each example, or for each example and position,
+            in nats where the loss is a log-likelihood. The training loss is its mean.
+        outputs: `outputs(model, batch)`, what essential dynamics follows; example first.
+        measure: `measure(model, step, examples, seed)`, the metrics that make sense here, on that
+            many fresh examples; None where there are none.
+        references: `references(batch)`, what the output coordinates are and what known
+            predictors would say there; None where nothing is known.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    model: Callable[[], nn.Module]
+    batch: Callable[[int, torch.Generator], Batch]
+    loss: Callable[[nn.Module, Batch], Tensor]
+    outputs: Callable[[nn.Module, Batch], Tensor]
+    measure: Callable[[nn.Module, int, int, int], Measurements] | None = None
+    references: Callable[[Batch], References] | None = None
+
+
+def untrained(problem: Problem, seed: int) -> nn.Module:
+    """The problem's network with the initial weights that a seed gives.
+
+    torch's own initialisers read the global generator, so this is the one place that seeds it;
+    the caller's global state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # noqa: TID251
+        return problem.model()
+
+
+def trained(problem: Problem, state: StateDict) -> tuple[nn.Module, torch.device]:
+    """The problem's network with given weights, in eval mode, on the device of the weights.
+
+    Raises:
+        ValueError: The weights are those of another network.
+    """
+    model = untrained(problem, seed=0)
+    device = next(iter(state.values())).device
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"these weights do not fit the problem's network: {reason}") from None
+    return model.to(device).eval(), device
+
+
+def load_problem(name: str, settings: Mapping[str, Any]) -> Problem:
+    """Make a problem from its address and settings.
+
+    Args:
+        name: `"module:function"`.
+        settings: Keyword arguments of the function.
+
+    Raises:
+        ValueError: There is no such function, or it does not take these settings.
+    """
+    module, _, function = name.partition(":")
+    try:
+        problem = getattr(importlib.import_module(module), function)(**settings)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot make the problem {name!r}: {error}") from error
+    if not isinstance(problem, Problem):
+        raise ValueError(f"{name!r} gives a {type(problem).__name__}, not a Problem")
+    return problem
+
+
+def identity(problem: Problem) -> dict[str, Any]:
+    """What distinguishes this problem from every other, as plain JSON.
+
+    Returns:
+        Its name, its settings, and a hash of a fixed batch, which stands for "the data" in the
+        key of every measurement.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in problem.batch(8, random_stream(0, "identity")):
+        digest.update(tensor.numpy().tobytes())
+    return {
+        "name": problem.name,
+        "settings": dict(problem.settings),
+        "data": digest.hexdigest(),
+    }
+
+
+def tabulate(step: int, rows: Iterable[Row]) -> Measurements:
+    """Metrics as a record.
+
+    Args:
+        step: The checkpoint's step.
+        rows: For each metric its name, the items it has values for (one empty name if there is
+            one value), and the values: an `Estimate`, or a tensor where they have no error.
+
+    Raises:
+        ValueError: A metric has another number of values than items.
+
+    Examples:
+        >>> table = tabulate(3, [("norm", ("a", "b"), torch.tensor([1.0, 2.0]))])
+        >>> table.names, table.items, table.values.tolist()
+        (('norm', 'norm'), ('a', 'b'), [1.0, 2.0])
+    """
+    names: list[str] = []
+    items: list[str] = []
+    values: list[float] = []
+    stderrs: list[float] = []
+    for name, its_items, quantity in rows:
+        found, error = quantity if isinstance(quantity, tuple) else (quantity, None)
+        if found.numel() != len(its_items):
+            raise ValueError(f"{name} has {found.numel()} values for {len(its_items)} items")
+        names += [name] * len(its_items)
+        items += its_items
+        values += found.flatten().tolist()
+        stderrs += [np.nan] * len(its_items) if error is None else error.flatten().tolist()
+    return Measurements(step, tuple(names), tuple(items), np.array(values), np.array(stderrs))

@@ -1,0 +1,181 @@
+"""What is measured of the in-context regression transformer at one checkpoint.
+
+The metrics of Hoogland et al. (2024), appendices on behavioural and structural indicators, with
+three slips of the original mended: the data carry the training noise, curvature is a mean over
+probes, and errors are those of means.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ontogeny.metrics import (
+    Estimate,
+    attention_entropy,
+    attention_variability,
+    average,
+    effective_unembedding,
+    fraction_below,
+    icl_score,
+    previous_token_attention,
+    self_attention,
+    singular_values,
+    squared_errors,
+    weight_norm,
+    x_token_attention,
+)
+from ontogeny.problems.problem import Row, tabulate
+from ontogeny.problems.regression import (
+    Regression,
+    RegressionTransformer,
+    draw_pairs,
+    encode,
+    known_predictions,
+    predictions_of,
+)
+from ontogeny.records import Measurements
+from ontogeny.streams import random_stream
+
+SCALES = (1, 3, 5, 10)
+ATTENTION_SCORES = (
+    attention_entropy,
+    attention_variability,
+    self_attention,
+    previous_token_attention,
+    x_token_attention,
+)
+
+
+def measure_regression(
+    setting: Regression, model: nn.Module, step: int, examples: int, seed: int
+) -> Measurements:
+    """Every metric of the regression transformer, on fresh examples that depend on the seed alone.
+
+    Args:
+        setting: The problem's.
+        model: A `RegressionTransformer` in eval mode.
+        step: The checkpoint's step.
+        examples: How many sequences.
+        seed: Which.
+    """
+    assert isinstance(model, RegressionTransformer)
+    device = model.unembedding.weight.device
+
+    def sample(**scales: float) -> tuple[Tensor, Tensor]:
+        stream = random_stream(seed, "regression metrics", device=device)
+        return draw_pairs(setting, examples, stream, **scales)
+
+    def scaled_losses(**scales: float) -> Tensor:
+        inputs, targets = sample(**scales)
+        return squared_errors(predictions_of(model(encode(inputs, targets))), targets)
+
+    with torch.no_grad():
+        inputs, targets = sample()
+        outputs, patterns = model.attend(encode(inputs, targets))
+        predictions = predictions_of(outputs)
+        losses = squared_errors(predictions, targets)
+        larger_inputs = [losses, *(scaled_losses(input_scale=g) for g in SCALES[1:])]
+        larger_tasks = [losses, *(scaled_losses(task_scale=g) for g in SCALES[1:])]
+        rows = [
+            *performance(losses),
+            *resemblance(predictions, known_predictions(setting, inputs, targets)),
+            *out_of_distribution(larger_inputs, larger_tasks),
+            *attention(patterns),
+            *weights(model),
+        ]
+    return tabulate(step, rows)
+
+
+def performance(losses: Float[Tensor, "example pair"]) -> Iterator[Row]:
+    """Losses by position, and how much they fall within the context."""
+    last = losses.shape[1]
+    yield "loss", ("",), average(losses.mean(dim=1))
+    yield "loss_by_position", numbers(last), average(losses)
+    if last >= 2:
+        yield "icl_score", ("",), icl_score(losses, 1, last)
+    if last >= 4:
+        yield f"icl_score_1_{last // 2}", ("",), icl_score(losses, 1, last // 2)
+        yield f"icl_score_{last // 2}_{last}", ("",), icl_score(losses, last // 2, last)
+
+
+def resemblance(
+    predictions: Float[Tensor, "example pair"],
+    known: Mapping[str, Float[Tensor, "example pair"]],
+) -> Iterator[Row]:
+    """Distances to known predictors; that to zero is the norm of the predictions."""
+    items = numbers(predictions.shape[1])
+    for name, reference in known.items():
+        apart = squared_errors(predictions.double(), reference)
+        curve = "prediction_norm" if name == "zero" else f"distance_to_{name}"
+        yield curve, ("",), average(apart.mean(dim=1))
+        yield f"{curve}_by_position", items, average(apart)
+
+
+def out_of_distribution(larger_inputs: list[Tensor], larger_tasks: list[Tensor]) -> Iterator[Row]:
+    """Loss and in-context learning where inputs, or tasks, are g times as large as in training.
+
+    The score is divided by g, as in the paper.
+    """
+    scales, last = tuple(map(str, SCALES)), larger_inputs[0].shape[1]
+    if last >= 2:
+        pairs = zip(SCALES, larger_inputs, strict=True)
+        yield "ood_icl_score", scales, stack([icl_score(loss / g, 1, last) for g, loss in pairs])
+    yield "ood_loss", scales, stack([average(loss.mean(dim=1)) for loss in larger_inputs])
+    yield "ood_task_loss", scales, stack([average(loss.mean(dim=1)) for loss in larger_tasks])
+
+
+def attention(patterns: list[Float[Tensor, "example head query key"]]) -> Iterator[Row]:
+    """How each head attends, at each query position and on average over them.
+
+    The last token is left out, because nothing is predicted from it, and so is the first in
+    averages, because it can only attend to itself.
+    """
+    _, n_heads, n_tokens, _ = patterns[0].shape
+    heads = [f"{layer}.{h}" for layer in numbers(len(patterns)) for h in numbers(n_heads)]
+    by_query = tuple(f"{head}.{query}" for head in heads for query in numbers(n_tokens - 1))
+    for score in ATTENTION_SCORES:
+        found = [score(pattern[..., :-1, :-1]) for pattern in patterns]
+        values = torch.cat([estimate.values for estimate in found])
+        stderr = torch.cat([estimate.stderr for estimate in found])
+        yield score.__name__, tuple(heads), values[:, 1:].mean(dim=1)
+        yield f"{score.__name__}_by_position", by_query, Estimate(values, stderr)
+
+
+def weights(model: RegressionTransformer) -> Iterator[Row]:
+    """Norms, singular values, and which layer norms and unembedding directions have collapsed."""
+    yield "weight_norm", ("",), weight_norm(model.parameters())
+    for name, embedding in {
+        "token_singular_values": model.token_embedding,
+        "positional_singular_values": model.position_embedding,
+    }.items():
+        found = singular_values(embedding.weight)
+        yield name, numbers(len(found)), found
+    head, norm = model.unembedding, model.final_norm
+    effective = effective_unembedding(head.weight[0], head.bias[0], norm.weight, norm.bias)
+    yield "effective_unembedding_weight", numbers(len(effective.weight)), effective.weight
+    yield "effective_unembedding_bias", ("",), effective.bias
+    names, norms = zip(*model.layer_norms(), strict=True)
+    for part in ("weight", "bias"):
+        entries = [getattr(norm, part) for norm in norms]
+        yield (
+            f"layer_norm_{part}_fraction",
+            names,
+            torch.stack([fraction_below(e) for e in entries]),
+        )
+        yield f"layer_norm_{part}_mean", names, torch.stack([e.mean() for e in entries])
+        yield f"layer_norm_{part}_std", names, torch.stack([e.std(correction=0) for e in entries])
+
+
+def stack(estimates: list[Estimate]) -> Estimate:
+    """Several estimates as one."""
+    return Estimate(
+        torch.stack([estimate.values for estimate in estimates]),
+        torch.stack([estimate.stderr for estimate in estimates]),
+    )
+
+
+def numbers(n: int) -> tuple[str, ...]:
+    """The names "1" to "n"."""
+    return tuple(str(i) for i in range(1, n + 1))

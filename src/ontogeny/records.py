@@ -1,0 +1,295 @@
+"""What is measured and concluded: frozen records of named arrays.
+
+Measuring writes records, reading turns records into other records, and the two halves of the
+package meet nowhere else. A record is numpy only and has no behaviour; the axes of each array
+are declared once, in its annotation; `ontogeny.storage` keeps one record as one `.npz` file.
+
+```
+measured    Chains  Outputs  References  Measurements  Curve
+concluded   Diagnosis  Trajectory  Circles  Milestone  Stage
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    import xarray
+
+
+# Measured ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Chains:
+    """The losses along the sampler's chains at one checkpoint.
+
+    A draw's loss is the minibatch loss at the weights *before* that draw's update, so draw 0 is
+    taken at the checkpoint itself. From the draw on at which a chain failed its losses are nan.
+
+    Attributes:
+        step: The checkpoint's training step.
+        losses: Minibatch losses, burn-in included.
+        position_losses: Losses by position, as means over consecutive blocks of draws.
+        initial_loss: Loss at the checkpoint on a large sample of its own.
+        initial_loss_stderr: Standard error of `initial_loss`.
+        initial_position_losses: The same sample's loss by position.
+        initial_position_stderr: Standard errors of `initial_position_losses`.
+        nbeta: Inverse temperature times number of examples, multiplies the loss.
+        step_size: The sampler's step size ε.
+        localization: Strength γ of the pull towards the checkpoint.
+        burn_in: How many draws the settings asked to leave out of averages.
+    """
+
+    step: int
+    losses: Float[np.ndarray, "chain draw"]
+    position_losses: Float[np.ndarray, "chain block position"]
+    initial_loss: float
+    initial_loss_stderr: float
+    initial_position_losses: Float[np.ndarray, " position"]
+    initial_position_stderr: Float[np.ndarray, " position"]
+    nbeta: float
+    step_size: float
+    localization: float
+    burn_in: int
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What the network says about a fixed batch, at one checkpoint or along many.
+
+    Attributes:
+        steps: Training steps, increasing.
+        values: Outputs, flattened in the order of the labels in `References`.
+    """
+
+    steps: Int[np.ndarray, " step"]
+    values: Float[np.ndarray, "step output"]
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """What the output coordinates are, and what known predictors would say there.
+
+    Attributes:
+        label_names: What each column of `labels` is, such as sequence and position.
+        labels: One row for each output coordinate.
+        names: Names of the predictors, such as ridge.
+        values: Their outputs, nan at coordinates that a predictor has no opinion on.
+    """
+
+    label_names: tuple[str, ...]
+    labels: Int[np.ndarray, "output label"]
+    names: tuple[str, ...]
+    values: Float[np.ndarray, "reference output"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """A table of named quantities at one checkpoint, one row for each name and item.
+
+    Attributes:
+        step: The checkpoint's training step.
+        names: The curve that a row belongs to.
+        items: Position, head or layer that a row is about; empty where there is only one.
+        values: The measured values.
+        stderrs: Their standard errors; nan where a value is exact or its error is unknown.
+    """
+
+    step: int
+    names: tuple[str, ...]
+    items: tuple[str, ...]
+    values: Float[np.ndarray, " row"]
+    stderrs: Float[np.ndarray, " row"]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Any quantity over training, with its error.
+
+    Attributes:
+        name: What it is, as in the file `curves/NAME.csv`.
+        unit: Unit of the values, empty for pure numbers.
+        steps: Training steps, increasing.
+        values: One value for each step and item.
+        stderr: Standard errors of `values`, nan where unknown.
+        items: Names along the second axis: positions, heads, layers; one empty name if none.
+        chains: The estimate of each chain of the sampler, where there were chains, nan where a
+            chain failed: errors along the curve are common offsets, and only whole chains say
+            how large the error of a difference is.
+        warnings: What a reader should know before believing the values.
+    """
+
+    name: str
+    unit: str
+    steps: Int[np.ndarray, " step"]
+    values: Float[np.ndarray, "step item"]
+    stderr: Float[np.ndarray, "step item"]
+    items: tuple[str, ...] = ("",)
+    chains: Float[np.ndarray, "step chain"] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+# Concluded ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Whether the estimate of the local learning coefficient at one checkpoint can be believed.
+
+    Attributes:
+        step: The checkpoint's training step.
+        llc: The estimate, nan if every chain failed.
+        stderr: Its standard error, that of the initial loss included.
+        rhat: Split R-hat of the loss over the chains that did not fail.
+        ess: Effective number of draws, over those chains together.
+        chains: How many chains were run.
+        failed: Which chains failed.
+        verdict: In one word.
+        reasons: In words: what was seen, and what to try.
+    """
+
+    step: int
+    llc: float
+    stderr: float
+    rhat: float
+    ess: float
+    chains: int
+    failed: tuple[int, ...]
+    verdict: Literal["ok", "suspect", "failed"]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Outputs over training on their principal components: essential dynamics.
+
+    Attributes:
+        steps: Training steps, increasing.
+        scores: Position along each component at each step, centred over training.
+        smoothed: The scores, smoothed.
+        explained_variance_ratio: Share of the variance of each component.
+        loadings: Unit vectors of the components in output space.
+        mean: Mean output over training.
+    """
+
+    steps: Int[np.ndarray, " step"]
+    scores: Float[np.ndarray, "step component"]
+    smoothed: Float[np.ndarray, "step component"]
+    explained_variance_ratio: Float[np.ndarray, " component"]
+    loadings: Float[np.ndarray, "component output"]
+    mean: Float[np.ndarray, " output"]
+
+
+@dataclass(frozen=True, eq=False)
+class Circles:
+    """Osculating circles along a plane curve; their centres trace the evolute.
+
+    Attributes:
+        centers: Centres, not finite where the curve is straight or at rest.
+        radii: Signed radii, positive where the curve turns left.
+    """
+
+    centers: Float[np.ndarray, "step 2"]
+    radii: Float[np.ndarray, " step"]
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A step at which a stage ends.
+
+    Attributes:
+        step: The critical point of the smoothed curve.
+        low: Lower end of a 90 % interval, None where the rule has none.
+        high: Upper end of it.
+        probability: Probability that the milestone exists, None where the rule has none.
+        kind: A maximum, a minimum, or a near-plateau between two rises or two falls.
+    """
+
+    step: int
+    low: int | None
+    high: int | None
+    probability: float | None
+    kind: Literal["maximum", "minimum", "plateau"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What lies between two milestones.
+
+    Attributes:
+        name: A short name, such as LR1.
+        start: First training step.
+        end: Last training step.
+        type: A if the learning coefficient rises over the stage, B if it falls.
+        delta_loss: Change of the test loss.
+        delta_llc: Change of the local learning coefficient.
+        delta_llc_stderr: Standard error of `delta_llc`, nan where unknown.
+    """
+
+    name: str
+    start: int
+    end: int
+    type: Literal["A", "B"]
+    delta_loss: float
+    delta_llc: float
+    delta_llc_stderr: float
+
+
+# Named axes ---------------------------------------------------------------------------------------
+
+
+def fields_of(kind: type) -> dict[str, Any]:
+    """The fields of a record and their types, in order."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def axes_of(kind: type) -> dict[str, tuple[str, ...]]:
+    """The named axes of each array of a record, as its annotations declare them.
+
+    Examples:
+        >>> axes_of(Outputs)
+        {'steps': ('step',), 'values': ('step', 'output')}
+    """
+    axes = {}
+    for name, hint in fields_of(kind).items():
+        for part in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
+            if hasattr(part, "dim_str"):
+                axes[name] = tuple(part.dim_str.split())
+    return axes
+
+
+def to_xarray(record: Any) -> xarray.Dataset:
+    """A record as an xarray dataset with named dimensions, for ArviZ and for plotting by hand.
+
+    Args:
+        record: Any record with arrays, such as `Chains` or `Curve`.
+
+    Returns:
+        A dataset with one variable for each array; single values become attributes, and axes
+        named `step` or `item` get their coordinates.
+
+    Raises:
+        ImportError: xarray is not installed; `pip install 'ontogeny[xarray]'` brings it.
+    """
+    import xarray
+
+    axes = axes_of(type(record))
+    arrays = {name: (dims, getattr(record, name)) for name, dims in axes.items()}
+    present = {name: pair for name, pair in arrays.items() if pair[1] is not None}
+    others = {name: getattr(record, name) for name in fields_of(type(record)) if name not in axes}
+    coordinates: dict[str, Any] = {}
+    if "steps" in present:
+        coordinates["step"] = present.pop("steps")[1]
+    if isinstance(record, Curve):
+        coordinates["item"] = list(others.pop("items"))
+    return xarray.Dataset(present, coords=coordinates, attrs=others)

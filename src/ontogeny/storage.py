@@ -1,0 +1,207 @@
+"""Records and settings on disk: whole or not at all, never executed, never replaced."""
+
+import json
+import os
+import re
+import typing
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from ontogeny.records import fields_of
+
+R = TypeVar("R")
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name only when it is complete.
+
+    It is written to a private name beside `path`, flushed to the disk and then renamed, so a file
+    that is there is whole, whatever was killed and whenever.
+
+    Args:
+        path: Where the file will be. Its folder is made if it is missing.
+
+    Yields:
+        The open file, for bytes.
+
+    Raises:
+        OSError: The disk is full or may not be written to; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(private, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(private, path)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed had not finished writing."""
+    for path in folder.glob(".*.partial"):
+        owner = re.search(r"\.(\d+)\.partial$", path.name)
+        if owner and not _is_alive(int(owner[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def file_of(folder: Path, step: int, suffix: str) -> Path:
+    """Where the file of one step is."""
+    return folder / f"{step:08d}{suffix}"
+
+
+def steps_in(folder: Path, suffix: str) -> list[int]:
+    """The steps that a folder has files for, increasing."""
+    names = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+# Records -----------------------------------------------------------------------------------------
+
+
+def save_record(record: Any, path: Path, key: str = "") -> None:
+    """Write a record as one `.npz` file, whole or not at all.
+
+    Args:
+        record: Any record of this module.
+        path: The file to write.
+        key: Hash of everything that the record depends on, for `load_key`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    entries = {"record": np.array(type(record).__name__), "key": np.array(key)}
+    for name in fields_of(type(record)):
+        value = getattr(record, name)
+        if value is not None:
+            entries[name] = np.array(value, dtype=str) if isinstance(value, tuple) else value
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **entries)
+
+
+def _read(path: Path, read: Callable[[Any], R]) -> R:
+    try:
+        with np.load(path, allow_pickle=False) as entries:
+            return read(entries)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a whole record ({error}); delete it and measure again"
+        ) from None
+
+
+def load_key(path: Path) -> str:
+    """The key that a record was saved with.
+
+    Raises:
+        ValueError: The file is truncated or is not a record.
+    """
+    return _read(path, lambda entries: str(entries["key"]))
+
+
+def load_record(kind: type[R], path: Path) -> R:
+    """Load one record; nothing in the file is ever executed.
+
+    Args:
+        kind: The class of the record, such as `Chains`.
+        path: The file to read.
+
+    Returns:
+        The record, equal to the one that was saved.
+
+    Raises:
+        ValueError: The file is truncated or holds another kind of record.
+    """
+
+    def read(entries: Any) -> R:
+        if str(entries["record"]) != kind.__name__:
+            raise ValueError(f"it holds {entries['record']}, not {kind.__name__}")
+        values: dict[str, Any] = {}
+        for name, hint in fields_of(kind).items():
+            if name not in entries:
+                values[name] = None
+            elif hint in (int, float, str):
+                values[name] = hint(entries[name][()])
+            elif typing.get_origin(hint) is tuple:
+                values[name] = tuple(str(text) for text in entries[name])
+            else:
+                values[name] = entries[name]
+        return kind(**values)
+
+    return _read(path, read)
+
+
+def load_records(kind: type[R], folder: Path) -> list[R]:
+    """Every record of one measurement, in the order of their steps; none if there is no folder."""
+    return [load_record(kind, file_of(folder, step, ".npz")) for step in steps_in(folder, ".npz")]
+
+
+# Claims: settings beside what they made, compared and never silently replaced ---------------------
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, or one clear sentence."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} does not hold a JSON object")
+    return value
+
+
+def claim(path: Path, description: Mapping[str, Any]) -> None:
+    """Write what a folder is for, or check that it is for this.
+
+    Raises:
+        ValueError: It is for something else; the first setting that differs is named with both
+            its values.
+    """
+    if not path.exists():
+        with whole_file(path) as file:
+            file.write((json.dumps(description, indent=2) + "\n").encode())
+        return
+    found = read_json(path)
+    wanted = json.loads(json.dumps(description))
+    for name, there, here in differences(found, wanted):
+        raise ValueError(
+            f"{path.parent} was made with {name} = {there}, not {here}; choose another folder, or "
+            "the settings that it was made with"
+        )
+
+
+def differences(a: Any, b: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ: a dotted name, and both values.
+
+    Examples:
+        >>> list(differences({"x": 1, "y": {"z": 2}}, {"x": 1, "y": {"z": 3}}))
+        [('y.z', 2, 3)]
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in {**a, **b}:
+            inner = f"{name}.{key}" if name else key
+            yield from differences(a.get(key, "absent"), b.get(key, "absent"), inner)
+    elif a != b:
+        yield name, a, b

@@ -1,0 +1,232 @@
+"""Descend the loss and keep dense checkpoints."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ontogeny.problems.problem import Problem, untrained
+from ontogeny.progress import progress
+from ontogeny.records import Curve
+from ontogeny.runs import CheckpointFolder, Run, create_run, threads
+from ontogeny.storage import remove_leftovers, save_record, whole_file
+from ontogeny.streams import random_stream
+
+SECONDS_BETWEEN_SAVES = 10.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: Adam, a triangular learning rate, fresh batches.
+
+    Attributes:
+        steps: Number of updates.
+        batch_size: Examples in a batch, drawn afresh for each step.
+        learning_rate: Peak of the triangle, reached half-way.
+        log_checkpoints: Checkpoints at logarithmic spacing.
+        linear_checkpoints: Checkpoints at linear spacing, in addition.
+        seed: Seed of the initial weights and of the batches.
+        threads: Threads of the computation on a CPU; the weights depend on their number.
+        device: Where to train.
+    """
+
+    steps: int
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    log_checkpoints: int = 100
+    linear_checkpoints: int = 100
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.steps < 4:
+            raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
+        for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, not {self.learning_rate}")
+
+
+def checkpoint_steps(training: Training) -> Int[np.ndarray, " checkpoint"]:
+    """The steps after whose update the weights are kept: log-spaced, linear, and the last.
+
+    Returns:
+        Distinct steps, increasing, from 0 to `steps - 1`. Spacing is truncated to whole steps, so
+        there are fewer than the two numbers together.
+
+    Examples:
+        The schedule of the paper's regression runs.
+
+        >>> steps = checkpoint_steps(Training(steps=500_000))
+        >>> len(steps), steps[:13].tolist(), steps[-1].item()
+        (190, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14], 499999)
+    """
+    last = training.steps
+    log = np.logspace(0, math.log10(last), training.log_checkpoints).astype(int)
+    linear = np.linspace(0, last, training.linear_checkpoints).astype(int)
+    steps = np.union1d(np.union1d(log, linear), [0, last - 1])
+    return steps[steps < last]
+
+
+def one_cycle(step: int, training: Training) -> float:
+    r"""The learning rate of a step: a triangle that peaks half-way and all but ends at zero.
+
+    It rises from $\eta / d$ at step 0 to $\eta$ at step $h = T/2 - 1$ and falls to $\eta / d^2$ at
+    step $T - 1$, with $d = T/2 - 1$; this is torch's `OneCycleLR` with linear annealing and both
+    its factors equal to $d$.
+
+    Args:
+        step: From 0 to $T - 1$.
+        training: Gives $T$, the number of steps, and the peak $\eta$.
+
+    Examples:
+        >>> t = Training(steps=500_000, learning_rate=3e-3)
+        >>> [f"{one_cycle(step, t):.1e}" for step in (0, 249_999, 499_999)]
+        ['1.2e-08', '3.0e-03', '4.8e-14']
+    """
+    peak, factor = training.learning_rate, training.steps / 2 - 1
+    top = training.steps / 2 - 1
+    low, end = peak / factor, peak / factor**2
+    if step <= top:
+        return low + (peak - low) * step / top
+    return peak + (end - peak) * (step - top) / (training.steps - 1 - top)
+
+
+class Descent:
+    """Everything that the next step depends on: the step, the weights and Adam's moments."""
+
+    def __init__(self, problem: Problem, training: Training) -> None:
+        self.problem, self.training = problem, training
+        self.model = untrained(problem, training.seed).to(training.device).train()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.0, fused=True)
+        self.losses = torch.full((training.steps,), math.nan)
+        self.step = 0
+
+    def descend(self) -> None:
+        """One update on a fresh batch, which is a function of the seed and the step."""
+        t, training = self.step, self.training
+        stream = random_stream(training.seed, "training batch", t, device=training.device)
+        batch = self.problem.batch(training.batch_size, stream)
+        for group in self.optimizer.param_groups:
+            group["lr"] = one_cycle(t, training)
+        loss = self.problem.loss(self.model, batch).mean()
+        self.losses[t] = value = loss.item()
+        if not math.isfinite(value):
+            raise ValueError(
+                f"the training loss became {value} at step {t}; earlier checkpoints are kept; try "
+                f"a learning rate below {training.learning_rate:g}"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+
+    def save(self, path: Path) -> None:
+        """Keep what a restart needs, whole or not at all."""
+        tensors = {"step": torch.tensor(self.step), "losses": self.losses[: self.step].clone()}
+        for name, parameter in self.model.named_parameters():
+            tensors[f"weight/{name}"] = parameter.detach()
+            for moment in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{moment}/{name}"] = self.optimizer.state[parameter][moment]
+        with whole_file(path) as file:
+            file.write(save(tensors))
+
+    def restore(self, path: Path) -> None:
+        """Go back to where `save` was called."""
+        try:
+            tensors = load_file(path, device=self.training.device)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); delete it to train again from the start"
+            ) from None
+        self.step = int(tensors["step"])
+        self.losses[: self.step] = tensors["losses"]
+        for name, parameter in self.model.named_parameters():
+            parameter.data.copy_(tensors[f"weight/{name}"])
+            self.optimizer.state[parameter] = {
+                "step": torch.tensor(float(self.step), device=parameter.device),
+                "exp_avg": tensors[f"exp_avg/{name}"],
+                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+            }
+
+
+def train(problem: Problem, folder: Path, training: Training) -> Run:
+    """Train a network and keep dense checkpoints; go on where an earlier call was killed.
+
+    The step's batch is a function of the seed and the step, so there is no data order to save,
+    and a run that was interrupted ends with the same bytes as one that was not (on one kind of
+    machine, with the same versions of the libraries).
+
+    Args:
+        problem: What is learned.
+        folder: Where the run lives; made if it is missing.
+        training: How to train.
+
+    Returns:
+        The run, with the checkpoints of `checkpoint_steps(training)`.
+
+    Raises:
+        ValueError: The folder belongs to another run, the saved state is damaged, or the loss
+            became infinite or nan.
+        OSError: The disk is full.
+    """
+    run = create_run(problem, folder, asdict(training))
+    checkpoints = CheckpointFolder(folder / "checkpoints")
+    keep = checkpoint_steps(training).tolist()
+    finished, state = folder / "measured" / "training_loss.npz", folder / "training.safetensors"
+    if finished.exists() and set(keep) <= set(checkpoints):
+        return run
+    for leftover in (folder, checkpoints.folder, finished.parent):
+        remove_leftovers(leftover)
+    with threads(training.threads):
+        descent = Descent(problem, training)
+        if state.exists():
+            descent.restore(state)
+        _descend_to_the_end(descent, checkpoints, set(keep), state)
+    save_record(training_loss(descent.losses.numpy(), np.array(keep)), finished)
+    state.unlink(missing_ok=True)
+    return run
+
+
+def _descend_to_the_end(
+    descent: Descent, checkpoints: CheckpointFolder, keep: set[int], state: Path
+) -> None:
+    saved = time.monotonic()
+    with progress("training", descent.training.steps, descent.step) as advance:
+        while (step := descent.step) < descent.training.steps:
+            descent.descend()
+            if step in keep:
+                checkpoints.save(step, descent.model.state_dict())
+            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                descent.save(state)
+                saved = time.monotonic()
+            advance(1)
+
+
+def training_loss(losses: Float[np.ndarray, " update"], steps: Int[np.ndarray, " step"]) -> Curve:
+    """The loss on the training batches, averaged from one checkpoint to the next.
+
+    Args:
+        losses: Loss of each update's batch, before the update.
+        steps: The checkpoints' steps.
+
+    Returns:
+        One value for each checkpoint: the mean over the updates since the one before, with its
+        standard error (nan where there was a single update).
+
+    Examples:
+        >>> training_loss(np.array([4.0, 3.0, 1.0]), np.array([0, 2])).values[:, 0].tolist()
+        [4.0, 2.0]
+    """
+    parts = np.split(losses.astype(np.float64), steps[:-1] + 1)
+    values = np.array([part.mean() for part in parts])
+    stderr = [part.std(ddof=1) / len(part) ** 0.5 if len(part) > 1 else np.nan for part in parts]
+    return Curve("training_loss", "", steps, values[:, None], np.array(stderr)[:, None])

@@ -1,0 +1,25 @@
+"""Showing what was concluded: figures for a notebook, one page for everybody else."""
+
+from ontogeny.views.figures import plot_dynamics, plot_stages
+from ontogeny.views.panels import plot_metrics
+from ontogeny.views.report import (
+    STAGE_HEADINGS,
+    finding,
+    render_report,
+    stage_table,
+    write_report,
+)
+from ontogeny.views.tables import write_curves, write_stages
+
+__all__ = [
+    "STAGE_HEADINGS",
+    "finding",
+    "plot_dynamics",
+    "plot_metrics",
+    "plot_stages",
+    "render_report",
+    "stage_table",
+    "write_curves",
+    "write_report",
+    "write_stages",
+]

@@ -1,0 +1,290 @@
+"""The one page about a run: a single file that opens anywhere, without a network.
+
+The page is a pure function of the report and of the installed plotly: the same report gives the
+same bytes. `stage_table`, `health_table` and `finding` are the parts in plain text that a terminal
+shows as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from plotly.utils import PlotlyJSONEncoder
+
+from ontogeny.analysis.reading import Report
+from ontogeny.records import Milestone
+from ontogeny.storage import whole_file
+from ontogeny.views.figures import plot_dynamics, plot_stages
+from ontogeny.views.marks import VERDICT_COLORS
+from ontogeny.views.panels import plot_metrics
+
+LONG_TABLE = 12
+"""A table of health with more rows than this starts folded."""
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+UNKNOWN = "—"
+
+
+class StageRow(NamedTuple):
+    """One row of the table of stages, as text."""
+
+    stage: str
+    start: str
+    end: str
+    type: str
+    delta_loss: str
+    delta_llc: str
+    milestone: str
+    probability: str
+
+
+STAGE_HEADINGS = StageRow(
+    stage="Stage",
+    start="From step",
+    end="To step",
+    type="Type",
+    delta_loss="Change of loss",
+    delta_llc="Change of LLC",
+    milestone="End, 90 % interval",
+    probability="Probability of the end",
+)
+
+
+class HealthRow(NamedTuple):
+    """One row of the table of estimates, as text."""
+
+    step: str
+    llc: str
+    rhat: str
+    ess: str
+    failed: str
+    verdict: str
+    reasons: str
+
+
+HEALTH_HEADINGS = HealthRow(
+    step="Step",
+    llc="LLC",
+    rhat="R-hat",
+    ess="ESS",
+    failed="Chains failed",
+    verdict="Verdict",
+    reasons="Reasons",
+)
+
+
+def finding(report: Report) -> str:
+    """What the run showed, in one sentence.
+
+    Examples:
+        >>> from ontogeny.records import Stage
+        >>> first, second = Stage("LR1", 0, 93, "A", -1, 21, 1), Stage("LR2", 93, 1999, "B", 0, -9, 1)
+        >>> finding(Report("", (), {}, None, (), None, {}, (), (first, second), {}, ()))
+        'Two stages: LR1 (A) to step 93, LR2 (B) to step 1,999.'
+        >>> finding(Report("", (), {}, None, (), None, {}, (), (), {}, ()))
+        'No stages: the local learning coefficient has not been measured.'
+    """
+    if not report.stages:
+        if "llc" not in report.curves:
+            return "No stages: the local learning coefficient has not been measured."
+        return "No stages were found in the local learning coefficient."
+    count = len(report.stages)
+    number = NUMBERS[count].capitalize() if count < len(NUMBERS) else str(count)
+    parts = [f"{stage.name} ({stage.type}) to step {stage.end:,}" for stage in report.stages]
+    return f"{number} stage{'s' if count > 1 else ''}: {', '.join(parts)}."
+
+
+def stage_table(report: Report) -> list[StageRow]:
+    """The stages as rows of text, under `STAGE_HEADINGS`.
+
+    Args:
+        report: What is known about the run.
+
+    Returns:
+        A row for each stage, in order; a dash stands for what is not known.
+
+    Examples:
+        >>> from ontogeny.records import Stage
+        >>> stages = (Stage("LR1", 0, 1500, "A", -0.32, 21.4, 0.8),)
+        >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau"),)
+        >>> stage_table(Report("", (), {}, None, (), None, {}, ends, stages, {}, ()))[0][4:]
+        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97')
+    """
+    ends = {milestone.step: milestone for milestone in report.milestones}
+    return [
+        StageRow(
+            stage=stage.name,
+            start=f"{stage.start:,}",
+            end=f"{stage.end:,}",
+            type=stage.type,
+            delta_loss=measured(stage.delta_loss, signed=True),
+            delta_llc=measured(stage.delta_llc, stage.delta_llc_stderr, signed=True),
+            **_end_of_stage(ends.get(stage.end)),
+        )
+        for stage in report.stages
+    ]
+
+
+def _end_of_stage(milestone: Milestone | None) -> dict[str, str]:
+    if milestone is None:
+        return {"milestone": "end of the run", "probability": UNKNOWN}
+    known = milestone.low is not None and milestone.high is not None
+    chance = milestone.probability
+    return {
+        "milestone": f"{milestone.low:,} to {milestone.high:,}" if known else UNKNOWN,
+        "probability": UNKNOWN if chance is None else f"{chance:.2f}",
+    }
+
+
+def health_table(report: Report) -> list[HealthRow]:
+    """The health of each estimate of the learning coefficient as rows of text.
+
+    Returns:
+        A row for each diagnosis, in order, under `HEALTH_HEADINGS`.
+
+    Examples:
+        >>> from ontogeny.records import Diagnosis
+        >>> sick = Diagnosis(7, 3.0, 0.2, 1.3, 80.0, 4, (2,), "suspect", ("chain 2 diverged",))
+        >>> health_table(Report("", (), {}, None, (sick,), None, {}, (), (), {}, ()))[0][1:5]
+        ('3.00 ± 0.20', '1.300', '80', '1 of 4 (chain 2)')
+    """
+    return [
+        HealthRow(
+            step=f"{diagnosis.step:,}",
+            llc=measured(diagnosis.llc, diagnosis.stderr),
+            rhat=_plain(diagnosis.rhat, ".3f"),
+            ess=_plain(diagnosis.ess, ",.0f"),
+            failed=_failed_chains(diagnosis.failed, diagnosis.chains),
+            verdict=diagnosis.verdict,
+            reasons="; ".join(diagnosis.reasons),
+        )
+        for diagnosis in report.diagnoses
+    ]
+
+
+def _failed_chains(failed: tuple[int, ...], chains: int) -> str:
+    if not failed:
+        return f"0 of {chains}"
+    names = f"chain{'s' if len(failed) > 1 else ''} {', '.join(map(str, failed))}"
+    return f"{len(failed)} of {chains} ({names})"
+
+
+def health_summary(report: Report) -> str:
+    """How many estimates can be believed, in one sentence.
+
+    Examples:
+        >>> health_summary(Report("", (), {}, None, (), None, {}, (), (), {}, ()))
+        'The learning coefficient has not been estimated at any checkpoint.'
+    """
+    counts = Counter(diagnosis.verdict for diagnosis in report.diagnoses)
+    total = len(report.diagnoses)
+    if not total:
+        return "The learning coefficient has not been estimated at any checkpoint."
+    bad = [f"{counts[word]} {word}" for word in ("suspect", "failed") if counts[word]]
+    tail = ", ".join(bad) if bad else "none is suspect or failed"
+    return f"{counts['ok']} of {total} estimates are ok; {tail}."
+
+
+def measured(value: float, stderr: float = math.nan, signed: bool = False) -> str:
+    """A number with as many digits as it deserves: two of its error, or three of its own.
+
+    Examples:
+        >>> measured(148.5864, 3.21), measured(-2.2361, signed=True), measured(math.nan)
+        ('148.6 ± 3.2', '−2.24', '—')
+    """
+    if not math.isfinite(value):
+        return UNKNOWN
+    known = math.isfinite(stderr) and stderr > 0
+    size = stderr if known else abs(value)
+    leading = math.floor(math.log10(size)) if size > 0 else 0
+    digits = min(max((1 if known else 2) - leading, 0), 9)
+    text = f"{value:{'+' if signed else ''},.{digits}f}".replace("-", "−")
+    return f"{text} ± {stderr:,.{digits}f}" if known else text
+
+
+def _plain(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else UNKNOWN
+
+
+def render_report(report: Report) -> str:
+    """The page about a run, as one string of html.
+
+    Args:
+        report: What is known about the run; any part may be absent, and the page says so.
+
+    Returns:
+        A whole page that loads nothing: scripts, styles and data are inside.
+
+    Examples:
+        >>> page = render_report(Report("Run <1>", (), {}, None, (), None, {}, (), (), {}, ()))
+        >>> page[:15], "Run &lt;1&gt;" in page
+        ('<!doctype html>', True)
+    """
+    source = resources.files("ontogeny.views").joinpath("report.html.j2").read_text("utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source).render(
+        report=report,
+        finding=finding(report),
+        stage_headings=STAGE_HEADINGS,
+        stages=stage_table(report),
+        stage_figure=_figure_data(plot_stages(report)),
+        dynamics_figure=_figure_data(*_both(plot_dynamics, report)),
+        metrics_figure=_figure_data(*_both(plot_metrics, report)),
+        shares=_shares(report),
+        health_headings=HEALTH_HEADINGS,
+        health=health_table(report),
+        health_summary=health_summary(report),
+        long_table=LONG_TABLE,
+        verdict_colors=VERDICT_COLORS,
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the page about a run, whole or not at all.
+
+    Args:
+        report: What is known about the run.
+        path: The html file to write. Its folder is made if it is missing.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with whole_file(path) as file:
+        file.write(render_report(report).encode())
+
+
+def _both(plot: Callable[[Report, int], go.Figure], report: Report) -> list[go.Figure]:
+    """A picture for a wide and for a narrow window."""
+    return [plot(report, 3), plot(report, 1)]
+
+
+def _figure_data(wide: go.Figure, narrow: go.Figure | None = None) -> dict[str, Any]:
+    """A picture as the page holds it, or the words that stand for it."""
+    parts = wide.to_plotly_json()
+    if not parts["data"]:
+        return {"words": parts["layout"]["annotations"][0]["text"]}
+    layout = parts["layout"] if narrow is None else narrow.to_plotly_json()["layout"]
+    data = {"data": parts["data"], "wide": parts["layout"], "narrow": layout}
+    text = json.dumps(data, cls=PlotlyJSONEncoder, sort_keys=True, allow_nan=False)
+    return {"json": Markup(text.replace("<", "\\u003c")), "height": parts["layout"]["height"]}
+
+
+def _shares(report: Report) -> str:
+    """The first three shares of variance, as in 56.3, 15.2 and 6.8 %."""
+    if report.trajectory is None:
+        return UNKNOWN
+    shares = [f"{100 * share:.1f}" for share in report.trajectory.explained_variance_ratio[:3]]
+    return " and ".join([", ".join(shares[:-1]), shares[-1]] if len(shares) > 1 else shares) + " %"

@@ -1,0 +1,182 @@
+"""The one loop over checkpoints: nothing twice, nothing lost, nothing from other weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ontogeny.runs import CheckpointFolder, Run, create_run, open_run
+from ontogeny.storage import file_of
+from tests.examples import Asking, line, weight_times
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = create_run(line(), tmp_path / "run", {"steps": 5})
+    for step in range(5):
+        run.checkpoints.save(
+            step, {"weight": torch.tensor([[float(step)]]), "bias": torch.zeros(1)}
+        )
+    return run
+
+
+def measure(run, *arguments, **options):
+    """Measure in a thread: no time goes into starting processes."""
+    with ThreadPoolExecutor(1) as executor:
+        return run.measure(*arguments, executor=executor, **options)
+
+
+def values(records):
+    return [record.values[0] for record in records]
+
+
+def test_answers_come_in_the_order_of_steps_and_are_computed_with_one_thread(run):
+    assert values(measure(run, weight_times, [3, 1], Asking(factor=2.0))) == [102, 106]
+
+
+def test_what_is_measured_is_not_measured_again(run, tmp_path):
+    asking = Asking(log=str(tmp_path / "log"))
+    measure(run, weight_times, [0, 1], asking)
+    measure(run, weight_times, [0, 1, 2], asking)
+    assert sorted((tmp_path / "log").read_text().split()) == ["0", "1", "2"]
+
+
+def test_other_processes_and_this_one_give_the_same_bytes(run, tmp_path):
+    by_default = run.folder / "measured" / "weight_times"
+    run.measure(weight_times, range(5), Asking())
+    closure = Run(line(), tmp_path / "here", dict(run.checkpoints))
+    closure.measure(weight_times, range(5), Asking())
+    for step in range(5):
+        here = file_of(tmp_path / "here" / "measured" / "weight_times", step, ".npz")
+        assert here.read_bytes() == file_of(by_default, step, ".npz").read_bytes()
+
+
+def test_answers_from_other_weights_are_refused(run):
+    measure(run, weight_times, [1], Asking())
+    run.checkpoints.save(1, {"weight": torch.tensor([[9.0]]), "bias": torch.zeros(1)})
+    with pytest.raises(ValueError, match="measured on other weights than this run has at step 1"):
+        measure(run, weight_times, [1], Asking())
+
+
+def test_other_settings_are_refused_with_both_values(run):
+    measure(run, weight_times, [1], Asking())
+    with pytest.raises(ValueError, match=r"made with settings\.factor = 1\.0, not 3\.0"):
+        measure(run, weight_times, [1], Asking(factor=3.0))
+
+
+def test_another_name_keeps_another_answer(run):
+    measure(run, weight_times, [1], Asking())
+    assert values(measure(run, weight_times, [1], Asking(factor=3.0), name="triple")) == [103]
+
+
+def test_a_failure_keeps_the_others_and_its_traceback(run):
+    with pytest.raises(RuntimeError, match=r"failed at 1 of 3 checkpoints, first at step 1: Arith"):
+        measure(run, weight_times, [0, 1, 2], Asking(fail_at=1))
+    folder = run.folder / "measured" / "weight_times"
+    assert file_of(folder, 0, ".npz").exists()
+    assert file_of(folder, 2, ".npz").exists()
+    assert "in weight_times" in file_of(folder, 1, ".failed").read_text()
+
+
+def test_a_step_without_checkpoint_is_named(run):
+    with pytest.raises(ValueError, match="no checkpoint at step 7"):
+        measure(run, weight_times, [1, 7], Asking())
+
+
+def test_a_truncated_checkpoint_is_named(run):
+    path = file_of(run.folder / "checkpoints", 2, ".safetensors")
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RuntimeError, match=r"00000002\.safetensors is not a whole checkpoint"):
+        measure(run, weight_times, [2], Asking())
+
+
+def test_a_folder_of_another_problem_is_refused(run):
+    with pytest.raises(ValueError, match=r"problem\.settings\.slope = 2\.0, not 3\.0"):
+        create_run(line(slope=3.0), run.folder, {"steps": 5})
+
+
+def test_a_run_is_opened_from_its_folder_alone(run):
+    found = open_run(run.folder)
+    assert found.problem.settings == {"slope": 2.0}
+    assert list(found.checkpoints) == [0, 1, 2, 3, 4]
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no run: it has no run\.json"):
+        open_run(tmp_path)
+
+
+def test_a_missing_checkpoint_is_a_key_error(run):
+    with pytest.raises(KeyError):
+        run.checkpoints[99]
+    assert len(run.checkpoints) == 5
+
+
+def test_weights_survive_the_disk(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    state = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor(1, dtype=torch.int64)}
+    folder.save(3, state)
+    for name, tensor in folder[3].items():
+        assert torch.equal(tensor, state[name])
+
+
+def test_workers_end_when_their_parent_is_killed(run):
+    """The parent alone is killed; the same command then measures what was missing."""
+    program = (
+        "from pathlib import Path\n"
+        "from ontogeny.runs import open_run\n"
+        "from tests.examples import Asking, weight_times\n"
+        "if __name__ == '__main__':\n"
+        f"    run = open_run(Path({str(run.folder)!r}))\n"
+        "    run.measure(weight_times, range(5), Asking(seconds=0.7))\n"
+    )
+    script = run.folder / "script.py"
+    script.write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script)]
+    killed = subprocess.Popen(command, env=environment, start_new_session=True)
+    folder = run.folder / "measured" / "weight_times"
+    wait_for(lambda: any(folder.glob("*.npz")))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    wait_for(lambda: not processes_of_session(killed.pid))
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert len(list(folder.glob("*.npz"))) == 5
+    assert json.loads((folder / "settings.json").read_text())["settings"]["seconds"] == 0.7
+    assert not list(folder.glob("*.partial"))
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def processes_of_session(session):
+    """Living processes that were started by a process that led a session of its own."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                alive.append(int(entry.name))
+    return alive
+
+
+def test_nan_is_a_value_like_any_other(run):
+    found = measure(run, weight_times, [0], Asking(factor=float("nan")), name="nan")
+    assert np.isnan(found[0].values[0])
