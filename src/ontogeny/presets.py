@@ -20,7 +20,7 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.problems import Problem, regression
-from ontogeny.runs import Run, address, find, open_run
+from ontogeny.runs import Run, address, find, open_run, settings_of, worker_pool
 from ontogeny.storage import claim, read_json
 from ontogeny.training import Training, checkpoint_steps, train
 
@@ -104,10 +104,13 @@ def measure_as_planned(folder: Path, device: str = "cpu") -> None:
         RuntimeError: Some checkpoints could not be measured.
     """
     run = open_run(folder)
-    for asked in read_json(folder / "plan.json")["measurements"]:
-        probe = find(asked["probe"])
-        settings = probe.__annotations__["settings"](**asked["settings"])
-        run.measure(probe, asked["steps"], settings, device=device)
+    if not (folder / "plan.json").exists():
+        raise ValueError(f"{folder} has no plan.json that says what should be measured")
+    with worker_pool() as executor:
+        for asked in read_json(folder / "plan.json")["measurements"]:
+            probe = find(asked["probe"])
+            settings = settings_of(probe)(**asked["settings"])
+            run.measure(probe, asked["steps"], settings, device=device, executor=executor)
 
 
 # Systems -----------------------------------------------------------------------------------------
@@ -136,9 +139,7 @@ def _quick(seed: int, device: str) -> Plan:
             "two of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
         ),
         training=training,
-        sampler=Sampler(
-            chains=4, draws=150, burn_in=50, batch_size=64, initial_sample=2**14, seed=seed
-        ),
+        sampler=Sampler(chains=4, draws=150, burn_in=50, batch_size=64, seed=seed),
         llc_steps=(28, 0),
         sample=256,
         curvature=(Curvature(examples=256, probes=16), 8),
@@ -147,9 +148,9 @@ def _quick(seed: int, device: str) -> Plan:
 
 def _standard(seed: int, device: str) -> Plan:
     training = Training(
-        steps=120_000,
+        steps=250_000,
         batch_size=64,
-        learning_rate=1e-2,
+        learning_rate=3e-3,
         log_checkpoints=150,
         linear_checkpoints=200,
         seed=seed,
@@ -160,12 +161,10 @@ def _standard(seed: int, device: str) -> Plan:
         size="standard",
         notes=(),
         training=training,
-        sampler=Sampler(
-            chains=4, draws=400, burn_in=200, batch_size=64, initial_sample=2**15, seed=seed
-        ),
-        llc_steps=(40, 40),
+        sampler=Sampler(chains=4, draws=400, burn_in=200, batch_size=64, seed=seed),
+        llc_steps=(36, 40),
         sample=1024,
-        curvature=(Curvature(examples=1024, probes=32), 16),
+        curvature=(Curvature(examples=512, probes=32), 16),
     )
 
 
@@ -179,9 +178,7 @@ def _paper(seed: int, device: str) -> Plan:
             "sequences, and the loss at the checkpoint is measured on 2^20 sequences of its own.",
         ),
         training=training,
-        sampler=Sampler(
-            chains=10, draws=5000, burn_in=0, batch_size=1024, initial_sample=2**20, seed=seed
-        ),
+        sampler=Sampler(chains=10, draws=5000, burn_in=0, batch_size=1024, seed=seed),
         llc_steps=None,
         sample=8192,
         curvature=(Curvature(examples=1024, probes=100), None),

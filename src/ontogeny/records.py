@@ -33,16 +33,16 @@ class Chains:
     """The losses along the sampler's chains at one checkpoint.
 
     A draw's loss is the minibatch loss at the weights *before* that draw's update, so draw 0 is
-    taken at the checkpoint itself. From the draw on at which a chain failed its losses are nan.
+    taken at the checkpoint itself. Beside it stands the loss of the checkpoint on the same
+    minibatch: their difference is free of what is common to both. From the draw on at which a
+    chain failed its losses are nan.
 
     Attributes:
         step: The checkpoint's training step.
-        losses: Minibatch losses, burn-in included.
+        losses: Minibatch losses along the chains, burn-in included.
+        initial_losses: Losses of the checkpoint itself on the same minibatches.
         position_losses: Losses by position, as means over consecutive blocks of draws.
-        initial_loss: Loss at the checkpoint on a large sample of its own.
-        initial_loss_stderr: Standard error of `initial_loss`.
-        initial_position_losses: The same sample's loss by position.
-        initial_position_stderr: Standard errors of `initial_position_losses`.
+        initial_position_losses: Losses of the checkpoint by position, in the same blocks.
         nbeta: Inverse temperature times number of examples, multiplies the loss.
         step_size: The sampler's step size ε.
         localization: Strength γ of the pull towards the checkpoint.
@@ -51,11 +51,9 @@ class Chains:
 
     step: int
     losses: Float[np.ndarray, "chain draw"]
+    initial_losses: Float[np.ndarray, "chain draw"]
     position_losses: Float[np.ndarray, "chain block position"]
-    initial_loss: float
-    initial_loss_stderr: float
-    initial_position_losses: Float[np.ndarray, " position"]
-    initial_position_stderr: Float[np.ndarray, " position"]
+    initial_position_losses: Float[np.ndarray, "chain block position"]
     nbeta: float
     step_size: float
     localization: float
@@ -148,7 +146,7 @@ class Diagnosis:
     Attributes:
         step: The checkpoint's training step.
         llc: The estimate, nan if every chain failed.
-        stderr: Its standard error, that of the initial loss included.
+        stderr: Its standard error.
         rhat: Split R-hat of the loss over the chains that did not fail.
         ess: Effective number of draws, over those chains together.
         chains: How many chains were run.

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -172,7 +172,7 @@ class Run:
                 yield
             return
         unit = (str(self.folder), address(probe), json.dumps(asked), folder.name)
-        with executor_or_default(executor, len(steps)) as pool:
+        with nullcontext(executor) if executor else worker_pool() as pool:
             futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
             try:
                 for future in as_completed(futures):
@@ -252,6 +252,13 @@ def find(address: str) -> Probe:
     return function
 
 
+def settings_of(probe: Probe) -> type[Any]:
+    """The class of a probe's settings, as its signature says."""
+    kind = probe.__annotations__["settings"]
+    assert isinstance(kind, type), f"{probe.__name__} must say which settings it takes"
+    return kind
+
+
 def _question(problem: Problem, probe: Probe, settings: Any, device: str) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -304,7 +311,7 @@ def measure_unit(
 def measure_elsewhere(folder: str, probe: str, asked: str, name: str, step: int) -> None:
     """`measure_unit` in another process, which gets strings and numbers only."""
     found, question = find(probe), json.loads(asked)
-    settings = found.__annotations__["settings"](**question["settings"])
+    settings = settings_of(found)(**question["settings"])
     run = _opened(folder)
     measure_unit(run, found, step, settings, question, run.folder / "measured" / name)
 
@@ -326,12 +333,9 @@ def threads(n: int) -> Iterator[None]:
 
 
 @contextmanager
-def executor_or_default(executor: Executor | None, units: int) -> Iterator[Executor]:
-    """The caller's executor, or as many fresh processes as there are cores and units."""
-    if executor is not None:
-        yield executor
-        return
-    workers = max(1, min(len(os.sched_getaffinity(0)), units))
+def worker_pool() -> Iterator[Executor]:
+    """One process for each core; each computes with one thread, and ends if this one is killed."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
     try:

@@ -12,13 +12,13 @@ from ontogeny.analysis.llc import estimate_llc, llc_by_position
 from ontogeny.probes.chains import sample_chains
 from ontogeny.probes.samplers import Sampler
 from ontogeny.problems.exact import monomials, monomials_llc, quadratic, quadratic_llc
-from ontogeny.problems.problem import Problem
+from ontogeny.problems.problem import Problem, untrained
 from ontogeny.records import axes_of
 from ontogeny.streams import random_stream
 
 SHORT = Sampler(
     step_size=0.01, nbeta=16.0, localization=2.0, chains=2, draws=12, burn_in=4, block=4,
-    batch_size=3, initial_sample=8,
+    batch_size=3,
 )  # fmt: skip
 
 
@@ -43,9 +43,8 @@ def squared_error(model, batch):
     return (model(batch[0]) - batch[1]).square()
 
 
-def sampled(problem, sampler=SHORT, step=0):
-    torch.manual_seed(0)  # noqa: TID251 (only for the weights of the networks of this file)
-    return sample_chains(problem, step, problem.model().state_dict(), sampler)
+def sampled(problem, sampler=SHORT):
+    return sample_chains(problem, 0, untrained(problem, seed=0).state_dict(), sampler)
 
 
 # The exact answer --------------------------------------------------------------------------------
@@ -55,7 +54,7 @@ def test_a_stiff_quadratic_has_the_exact_stationary_answer():
     copies, h = 50, np.geomspace(0.01, 1.0, 20).tolist()
     sampler = Sampler(
         step_size=0.02, nbeta=100.0, localization=1.0, chains=4, draws=1100, burn_in=300,
-        batch_size=1, initial_sample=2,
+        batch_size=1,
     )  # fmt: skip
     curve = estimate_llc([sampled(quadratic(h * copies), sampler)])
 
@@ -69,7 +68,6 @@ def test_a_stiff_quadratic_has_the_exact_stationary_answer():
 
     found = curve.values[0, 0]
     exact = copies * quadratic_llc(h, 100.0, 1.0, sampler.step_size)
-    print('Z',(found-exact)/error, (found-copies*10)/error, curve.stderr[0,0]/error)
     assert abs(found - exact) <= 4 * error
     assert abs(found - copies * quadratic_llc(h, 100.0, 1.0, step_size=0.0)) > 40 * error
     assert abs(found - copies * len(h) / 2) > 5 * error
@@ -89,7 +87,7 @@ def test_degenerate_potentials_agree_with_quadrature(powers, nbeta, localization
     copies = 2000
     sampler = Sampler(
         step_size=step_size, nbeta=nbeta, localization=localization, chains=1, draws=draws,
-        burn_in=draws // 2, batch_size=1, initial_sample=2,
+        burn_in=draws // 2, batch_size=1,
     )  # fmt: skip
     found = estimate_llc([sampled(monomials([powers] * copies), sampler)]).values[0, 0] / copies
 
@@ -101,9 +99,7 @@ def test_degenerate_potentials_agree_with_quadrature(powers, nbeta, localization
 
     slope = (mean_loss(nbeta * 1.001) - mean_loss(nbeta * 0.999)) / (0.002 * nbeta)
     error = np.sqrt(-(nbeta**2) * slope / copies)
-    print('Z',powers,found,monomials_llc([powers], nbeta, localization),error, (found - monomials_llc([powers], nbeta, localization))/error)
     assert abs(found - monomials_llc([powers], nbeta, localization)) <= 4 * error
-    assert abs(found - len(powers) / 2) > 8 * error or powers == [2]
 
 
 # Invariances -------------------------------------------------------------------------------------
@@ -135,7 +131,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
         assert getattr(once, name).tobytes() == getattr(again, name).tobytes()
     other = sampled(problem, replace(SHORT, seed=1))
     assert not np.isclose(once.losses, other.losses).any()
-    assert once.initial_loss != other.initial_loss
+    assert not np.isclose(once.initial_losses, other.initial_losses).any()
 
 
 def test_more_chains_leave_the_first_ones_alone():
@@ -158,7 +154,7 @@ def test_every_checkpoint_sees_the_same_noise():
         }
         chains = sample_chains(problem, step, state, SHORT)
         assert chains.step == step
-        walks.append(chains.losses - chains.initial_loss)
+        walks.append(chains.losses - chains.initial_losses)
     assert walks[0].std() > 0.1
     assert np.allclose(*walks, atol=1e-12)
 
@@ -169,8 +165,7 @@ def test_every_checkpoint_sees_the_same_noise():
 def test_it_agrees_with_the_plain_loop():
     problem, sampler = problem_of(network, squared_error), SHORT
     chains = sampled(problem)
-    torch.manual_seed(0)  # noqa: TID251
-    start = problem.model()
+    start = untrained(problem, seed=0)
     for chain in range(sampler.chains):
         model, rows = copy.deepcopy(start), []
         for draw in range(sampler.draws):
@@ -192,22 +187,16 @@ def test_it_agrees_with_the_plain_loop():
         assert np.allclose(chains.position_losses[chain], blocks, atol=1e-12)
 
 
-def test_the_initial_loss_has_its_error():
+def test_the_checkpoint_is_measured_on_the_same_minibatches():
     problem = problem_of(network, squared_error)
-    torch.manual_seed(0)  # noqa: TID251
-    model = problem.model()
-    streams = [(3, 0), (3, 1), (2, 2)]
-    losses = torch.cat(
-        [
-            squared_error(model, problem.batch(n, random_stream(0, "sampler initial loss", i)))
-            for n, i in streams
-        ]
-    ).detach()
-    chains = sampled(problem)
-    assert np.allclose(chains.initial_position_losses, losses.mean(dim=0))
-    assert np.allclose(chains.initial_position_stderr, losses.std(dim=0) / np.sqrt(8))
-    assert np.isclose(chains.initial_loss, losses.mean())
-    assert np.isclose(chains.initial_loss_stderr, losses.mean(dim=1).std() / np.sqrt(8))
+    model, chains = untrained(problem, seed=0), sampled(problem_of(network, squared_error))
+    assert np.array_equal(chains.losses[:, 0], chains.initial_losses[:, 0])
+    for chain, draw in [(0, 0), (1, 5), (1, 11)]:
+        batch = problem.batch(3, random_stream(0, "sampler batch", chain, draw))
+        expected = squared_error(model, batch).mean().item()
+        assert np.isclose(chains.initial_losses[chain, draw], expected)
+    means = chains.initial_position_losses.mean(axis=(1, 2))
+    assert np.allclose(means, chains.initial_losses.mean(axis=1))
 
 
 def test_positions_average_to_the_whole():
@@ -274,7 +263,7 @@ def walled(limit):
     def model():
         layer = nn.Linear(3, 1).double()
         nn.init.zeros_(layer.bias)
-        return layer.requires_grad_(False).requires_grad_(True)
+        return layer
 
     return problem_of(model, loss)
 
@@ -300,7 +289,7 @@ def test_a_failed_chain_stops_is_shown_and_is_not_averaged():
 def test_a_broken_checkpoint_fails_without_a_crash():
     chains = sampled(walled(-1.0))
     assert np.isnan(chains.losses).all()
-    assert np.isnan(chains.initial_loss)
+    assert np.isnan(chains.initial_losses).all()
     assert chains.losses.shape == (2, 12)
     assert chains.position_losses.shape == (2, 3, 1)
 

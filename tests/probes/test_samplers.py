@@ -66,7 +66,6 @@ def test_one_step_has_the_stated_moments():
         ({"localization": -1.0}, "localization must be at least 0, not -1.0"),
         ({"chains": 0}, "chains must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"initial_sample": 1}, "initial_sample must be at least 2, not 1"),
         ({"block": 0}, "block must be at least 1, not 0"),
         ({"burn_in": -50}, "burn_in must be at least 0, not -50"),
         ({"burn_in": 400}, "burn_in (400) must leave some of the 400 draws"),

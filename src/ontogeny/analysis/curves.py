@@ -6,7 +6,6 @@ Time is $x = \log(\text{step} + 1)$ throughout: training slows down as it goes o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +89,7 @@ def smooth_curve(curve: Curve, grid: int = 400) -> SmoothCurve:
     Examples:
         The slope of a straight line in log-step.
 
-        >>> steps = np.arange(0, 1000, 20)
+        >>> steps = np.unique(np.geomspace(1, 1000, 60).astype(int))
         >>> values = 3 * np.log1p(steps)[:, None]
         >>> line = smooth_curve(Curve("llc", "", steps, values, np.full_like(values, np.nan)))
         >>> line.slope[[50, 200, 350]].round(1)
@@ -101,12 +100,14 @@ def smooth_curve(curve: Curve, grid: int = 400) -> SmoothCurve:
         sections 2.2, 5.4 and 9.4.
     """
     x, values, known, offsets = _finite_points(curve)
-    scale = float(values.std()) or 1.0
+    scale = float(values.std())
+    scale = scale if scale > 1e-12 * np.abs(values).max() else 1.0
     unit, known = (values - values.mean()) / scale, known / scale**2
     signal, length_scale, noise = _fit_process(x, unit, known)
     own = _covariance(x, x, signal, length_scale)[0, :, 0]
     inverse = np.linalg.inv(own + np.diag(known + noise))
-    factor = cho_factor(own + np.diag(known + noise * _quietness(inverse, unit, noise)))
+    noise_there = np.maximum(noise * _quietness(inverse, unit, noise), NOISE_VARIANCES[0])
+    factor = cho_factor(own + np.diag(known + noise_there))
 
     at = np.linspace(x[0], x[-1], grid)
     cross = _covariance(at, x, signal, length_scale)[:, :, 0].reshape(2 * grid, len(x))
@@ -115,14 +116,14 @@ def smooth_curve(curve: Curve, grid: int = 400) -> SmoothCurve:
 
     def smooth(points: Float[np.ndarray, "*rows point"]) -> Float[np.ndarray, "*rows 2 grid"]:
         average = points.mean(axis=-1, keepdims=True)
-        both = ((points - average) @ weights).reshape(*points.shape[:-1], 2, grid)
+        both: np.ndarray = ((points - average) @ weights).reshape(*points.shape[:-1], 2, grid)
         both[..., 0, :] += average
         return both
 
     mean, slope = smooth(values)
     modes = scale * _directions(prior - cross @ weights).reshape(-1, 2, grid)
     offsets = smooth(offsets)
-    stderr, slope_stderr = np.sqrt((_errors(modes, offsets) ** 2).sum(axis=0))
+    stderr, slope_stderr = np.sqrt((error_directions(modes, offsets) ** 2).sum(axis=0))
     return SmoothCurve(
         steps=np.expm1(at),
         mean=mean,
@@ -160,7 +161,7 @@ def draw_functions(
         >>> draw_functions(flat, 3, np.random.default_rng(0)).shape
         (3, 2, 10)
     """
-    functions = np.stack([smooth.mean, smooth.slope]) + np.einsum(
+    functions: np.ndarray = np.stack([smooth.mean, smooth.slope]) + np.einsum(
         "dm,mkg->dkg", rng.standard_normal((draws, len(smooth.modes))), smooth.modes, optimize=True
     )
     n_chains = len(smooth.offsets)
@@ -170,30 +171,30 @@ def draw_functions(
     return functions
 
 
-def error_directions(smooth: SmoothCurve) -> Float[np.ndarray, "direction 2 grid"]:
-    """All that is unsure, as independent directions of one standard deviation each.
+def error_directions(
+    modes: Float[np.ndarray, "mode 2 grid"], offsets: Float[np.ndarray, "chain 2 grid"]
+) -> Float[np.ndarray, "direction 2 grid"]:
+    """All that is unsure in a smoothed curve, as independent directions of one standard deviation.
 
     Their outer products add up to the covariance of value and slope, so the squared standard
     error of any difference along the curve is the sum of the squares of that difference.
 
     Args:
-        smooth: A smoothed curve.
+        modes: What the noise leaves open.
+        offsets: How far each chain lies from the mean of the chains.
 
     Returns:
-        The modes of the posterior, then the offsets of the chains divided by their number.
+        The modes, then the offsets divided by their number: the variance of the mean of n chains
+        is the mean square of the offsets, over n.
 
     Examples:
-        >>> steps, values = np.arange(50), np.random.default_rng(0).normal(size=(50, 1))
-        >>> smooth = smooth_curve(Curve("llc", "", steps, values, np.ones((50, 1))))
-        >>> variance = (error_directions(smooth)[:, 0] ** 2).sum(axis=0)
-        >>> bool(np.allclose(variance, smooth.stderr**2))
-        True
+        Two chains that lie 3 above and 3 below their mean, and no noise.
+
+        >>> offsets = np.array([[[3.0], [0.0]], [[-3.0], [0.0]]])
+        >>> directions = error_directions(np.empty((0, 2, 1)), offsets)
+        >>> (directions[:, 0] ** 2).sum(axis=0)
+        array([4.5])
     """
-    return _errors(smooth.modes, smooth.offsets)
-
-
-def _errors(modes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    # The variance of the mean of n chains is the mean square of the offsets, over n.
     return np.concatenate([modes, offsets / max(len(offsets), 1)])
 
 
@@ -240,7 +241,8 @@ def chain_offsets(curve: Curve) -> Float[np.ndarray, "chain step"]:
         return np.empty((0, len(curve.steps)))
     total = np.where(worked, chains, 0.0).sum(axis=1, keepdims=True)
     mean = total / np.maximum(worked.sum(axis=1, keepdims=True), 1)
-    return (np.where(worked, chains - mean, 0.0) * np.sqrt(n_chains / (n_chains - 1))).T
+    offsets: np.ndarray = np.where(worked, chains - mean, 0.0)
+    return offsets.T * float(np.sqrt(n_chains / (n_chains - 1)))
 
 
 def _own_variance(
@@ -272,18 +274,20 @@ def _fit_process(
     with warnings.catch_warnings():
         # A fit that ends on a bound is what the bounds are for.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return np.exp(process.fit(x[:, None], values).kernel_.theta)
+        fitted: np.ndarray = np.exp(process.fit(x[:, None], values).kernel_.theta)
+    return fitted
 
 
 def _climb(
-    objective: Callable[..., Any],
+    objective: Any,
     start: Float[np.ndarray, " parameter"],
     bounds: Float[np.ndarray, "parameter 2"],
 ) -> tuple[Float[np.ndarray, " parameter"], float]:
     """Minimise from the given start and from "it is all noise", and keep the better end."""
-    signal, length_scale, noise = bounds[:, 1]
-    starts = [start, np.array([min(signal, 0.0), length_scale, min(noise, 0.0)])]
-    ends = [minimize(objective, at, jac=True, bounds=bounds, method="L-BFGS-B") for at in starts]
+    ends = [
+        minimize(objective, at, jac=True, bounds=list(zip(*bounds.T, strict=True)))
+        for at in (start, np.array([0.0, 1.0, 0.0]))
+    ]
     best = min(ends, key=lambda end: float(end.fun))
     return best.x, float(best.fun)
 
@@ -300,7 +304,8 @@ def _quietness(
     residual = inverse @ values / precision
     pair = np.pad(np.stack([precision * residual**2, precision * noise]), ((0, 0), (5, 5)), "edge")
     bound, level = np.lib.stride_tricks.sliding_window_view(pair, 11, axis=1).sum(axis=2)
-    return np.clip(2.0 * bound / level, 1e-6, 1.0)
+    part: np.ndarray = np.minimum(2.0 * bound / level, 1.0)
+    return part
 
 
 def _covariance(
@@ -311,14 +316,16 @@ def _covariance(
     u = np.sqrt(5.0) * np.abs(r) / length_scale
     decay, c = signal * np.exp(-u), 5.0 / (3.0 * length_scale**2)
     value, slope, both = (1 + u + u**2 / 3), c * r * (1 + u), c * (1 + u - u**2)
-    return (np.array([[value, slope], [-slope, both]]) * decay).transpose(0, 2, 1, 3)
+    blocks: np.ndarray = np.array([[value, slope], [-slope, both]]) * decay
+    return blocks.transpose(0, 2, 1, 3)
 
 
 def _directions(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "direction n"]:
     """Rows whose outer products add up to a covariance, less what is only rounding."""
     variances, vectors = np.linalg.eigh(covariance)
     kept = variances > 1e-12 * max(variances[-1], 0.0)
-    return np.sqrt(variances[kept])[:, None] * vectors[:, kept].T
+    directions: np.ndarray = np.sqrt(variances[kept])[:, None] * vectors[:, kept].T
+    return directions
 
 
 __all__ = ["SmoothCurve", "chain_offsets", "draw_functions", "error_directions", "smooth_curve"]

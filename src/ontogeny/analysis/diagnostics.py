@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+from arviz_stats.base import array_stats
 from jaxtyping import Float
 
 from ontogeny.analysis.llc import estimate_llc, failed_chains, failures, kept_draws, mean_stderr
@@ -30,15 +30,17 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
 
     Returns:
         The estimate and its verdict, with reasons in words. R-hat and the effective number of
-        draws are of the minibatch losses, nan for fewer than four draws and for losses that never
-        change; both are blind to what is small beside the minibatch noise, the drift is not.
+        draws are of the excess over the checkpoint's loss, nan for fewer than four draws and for an
+        excess that never changes; both are blind to what is small beside the minibatch noise, the
+        drift is not.
 
     Raises:
         ValueError: Burn-in leaves no draw.
 
     Examples:
-        >>> none, losses = np.zeros(1), np.random.default_rng(0).normal(1.3, 0.1, (4, 200))
-        >>> one = Chains(0, losses, losses[..., None], 1.0, 0.0, none, none, 10.0, 1e-3, 1.0, 0)
+        >>> losses = np.random.default_rng(0).normal(1.3, 0.1, (4, 200))
+        >>> ones, blocks = np.ones_like(losses), losses[..., None]
+        >>> one = Chains(0, losses, ones, blocks, 0 * blocks, 10.0, 1e-3, 1.0, burn_in=0)
         >>> diagnose(one).verdict, diagnose(one).reasons
         ('ok', ())
     """
@@ -84,14 +86,14 @@ def split_rhat(draws: Float[np.ndarray, "chain draw"]) -> float:
     halves = np.concatenate([draws[:, :half], draws[:, -half:]])
     if not halves.var(axis=1).any():
         return float("inf")
-    return float(array_stats.rhat(halves, method="identity"))  # type: ignore[no-untyped-call]
+    return float(array_stats.rhat(halves, method="identity"))
 
 
 def effective_draws(draws: Float[np.ndarray, "chain draw"]) -> float:
     """How many independent draws would know the mean as well, at most the number there are."""
     if not len(draws) or draws.shape[1] < 4 or np.ptp(draws) == 0:
         return float("nan")
-    ess = array_stats.ess(draws, method="mean")  # type: ignore[no-untyped-call]
+    ess = array_stats.ess(draws, method="mean")
     return float(min(ess, draws.size))
 
 

@@ -1,14 +1,14 @@
 r"""The local learning coefficient, with its error, from the losses along the chains.
 
 The estimate at a checkpoint w* is $\hat\lambda = n\beta\,(\mathbb{E}[L(w)] - L(w^*))$: the mean is
-over the draws after burn-in of the chains that did not fail, and L(w*) was measured on a sample of
-its own.
+over the draws after burn-in of the chains that did not fail, and L(w*) over the same minibatches:
+what they have in common drops out, and the error of L(w*) is part of every chain's own.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+from arviz_stats.base import array_stats
 from jaxtyping import Bool, Float
 
 from ontogeny.records import Chains, Curve
@@ -17,8 +17,8 @@ from ontogeny.records import Chains, Curve
 def estimate_llc(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
     r"""The local learning coefficient at each checkpoint.
 
-    $$\hat\lambda = n\beta\,(\bar L - L(w^*)), \qquad
-    \mathrm{SE} = n\beta \sqrt{\mathrm{SE}(\bar L)^2 + \mathrm{SE}(L(w^*))^2}$$
+    $\hat\lambda = n\beta\, \overline{L(w) - L(w^*)}$, the mean over draws of the excess of the
+    loss over that of the checkpoint on the same minibatch.
 
     Args:
         chains: One record for each checkpoint, in any order, all with the same settings.
@@ -27,16 +27,17 @@ def estimate_llc(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
     Returns:
         The curve `llc`, with the estimate of each chain. A failed chain is nan, is left out of the
         value and is named in a warning; where every chain failed the value is nan. The standard
-        error is that of `mean_stderr`, and nan where fewer than two draws are left.
+        error is that of `mean_stderr`, the error of L(w*) included, and nan where fewer than two
+        draws are left.
 
     Raises:
         ValueError: There are no chains, two are of one checkpoint, their settings differ, or
             burn-in leaves no draw.
 
     Examples:
-        >>> none = np.zeros(1)
-        >>> losses = np.array([[1.0, 1.2, 1.4, 1.2, 1.4]])
-        >>> one = Chains(0, losses, losses[..., None], 1.0, 0.0, none, none, 10.0, 1e-3, 1.0, 1)
+        >>> losses, ones = np.array([[1.0, 1.2, 1.4, 1.2, 1.4]]), np.ones((1, 5))
+        >>> blocks, ones_too = losses[..., None], ones[..., None]
+        >>> one = Chains(0, losses, ones, blocks, ones_too, 10.0, 1e-3, 1.0, burn_in=1)
         >>> estimate_llc([one]).values.round(6).tolist()
         [[3.0]]
 
@@ -47,12 +48,11 @@ def estimate_llc(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
     chains, warnings = checked(chains)
     values, stderrs, by_chain = [], [], []
     for one in chains:
-        draws, good = kept_draws(one, burn_in), ~failed_chains(one)
-        excess = np.where(good, draws.mean(axis=1) - one.initial_loss, np.nan)
-        by_chain.append(one.nbeta * excess)
-        values.append(one.nbeta * excess[good].mean() if good.any() else np.nan)
-        error = np.hypot(mean_stderr(draws[good]), one.initial_loss_stderr)
-        stderrs.append(one.nbeta * error)
+        excess, good = kept_draws(one, burn_in), ~failed_chains(one)
+        means = np.where(good, excess.mean(axis=1), np.nan)
+        by_chain.append(one.nbeta * means)
+        values.append(one.nbeta * means[good].mean() if good.any() else np.nan)
+        stderrs.append(one.nbeta * mean_stderr(excess[good]))
     return Curve(
         name="llc",
         unit="",
@@ -83,8 +83,9 @@ def llc_by_position(chains: Sequence[Chains], burn_in: int | None = None) -> Cur
         ValueError: As for `estimate_llc`.
 
     Examples:
-        >>> zeros, blocks = np.zeros(2), np.array([[[1.0, 3.0], [1.0, 5.0]]])
-        >>> one = Chains(0, blocks.mean(axis=2), blocks, 0.0, 0.0, zeros, zeros, 10.0, 1e-3, 1.0, 0)
+        >>> blocks = np.array([[[1.0, 3.0], [1.0, 5.0]]])
+        >>> losses = blocks.mean(axis=2)
+        >>> one = Chains(0, losses, 0 * losses, blocks, 0 * blocks, 10.0, 1e-3, 1.0, burn_in=0)
         >>> llc_by_position([one]).values.tolist(), estimate_llc([one]).values.tolist()
         ([[10.0, 40.0]], [[25.0]])
     """
@@ -94,8 +95,8 @@ def llc_by_position(chains: Sequence[Chains], burn_in: int | None = None) -> Cur
         blocks = kept_blocks(one, burn_in)[~failed_chains(one)]
         means = blocks.mean(axis=(0, 1)) if len(blocks) else np.full(blocks.shape[2], np.nan)
         errors = [mean_stderr(position) for position in np.moveaxis(blocks, 2, 0)]
-        values.append(one.nbeta * (means - one.initial_position_losses))
-        stderrs.append(one.nbeta * np.hypot(errors, one.initial_position_stderr))
+        values.append(one.nbeta * means)
+        stderrs.append(one.nbeta * np.array(errors))
     return Curve(
         name="llc_by_position",
         unit="",
@@ -103,6 +104,35 @@ def llc_by_position(chains: Sequence[Chains], burn_in: int | None = None) -> Cur
         values=np.stack(values),
         stderr=np.stack(stderrs),
         items=tuple(str(position) for position in range(1, len(values[0]) + 1)),
+        warnings=warnings,
+    )
+
+
+def initial_loss(chains: Sequence[Chains]) -> Curve:
+    """The loss L(w*) of the checkpoints themselves, over all minibatches that the chains saw.
+
+    Args:
+        chains: One record for each checkpoint, in any order, all with the same settings.
+
+    Returns:
+        The curve `initial_loss`; the standard error is that of a mean over independent
+        minibatches, common to all checkpoints because they share them.
+
+    Raises:
+        ValueError: As for `estimate_llc`.
+    """
+    chains, warnings = checked(chains)
+    draws = [one.initial_losses[~failed_chains(one)].ravel() for one in chains]
+    values = [losses.mean() if len(losses) else np.nan for losses in draws]
+    stderrs = [
+        losses.std(ddof=1) / len(losses) ** 0.5 if len(losses) > 1 else np.nan for losses in draws
+    ]
+    return Curve(
+        name="initial_loss",
+        unit="",
+        steps=np.array([one.step for one in chains]),
+        values=np.array(values)[:, None],
+        stderr=np.array(stderrs)[:, None],
         warnings=warnings,
     )
 
@@ -136,7 +166,7 @@ def mean_stderr(draws: Float[np.ndarray, "chain draw"]) -> float:
             means = draws[:, length - size * pieces :].reshape(chains * pieces, size).mean(axis=1)
             errors.append(means.std(ddof=1) / np.sqrt(len(means)))
     if chains and length >= 4:  # the least that ArviZ takes
-        errors.append(array_stats.mcse(draws))  # type: ignore[no-untyped-call]
+        errors.append(array_stats.mcse(draws))
     return float(max(errors, default=np.nan))
 
 
@@ -149,7 +179,7 @@ def failed_chains(chains: Chains) -> Bool[np.ndarray, " chain"]:
 
 
 def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, "chain draw"]:
-    """The losses after burn-in, failed chains included.
+    """The excess L(w) − L(w*) of each draw after burn-in, failed chains included.
 
     Raises:
         ValueError: Burn-in leaves no draw, or is negative.
@@ -157,13 +187,13 @@ def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, 
     first = chains.burn_in if burn_in is None else burn_in
     if not 0 <= first < chains.losses.shape[1]:
         raise ValueError(f"burn_in ({first}) must leave some of the {chains.losses.shape[1]} draws")
-    return chains.losses[:, first:]
+    return (chains.losses - chains.initial_losses)[:, first:]
 
 
 def kept_blocks(
     chains: Chains, burn_in: int | None = None
 ) -> Float[np.ndarray, "chain block position"]:
-    """The block means of losses by position in which no draw belongs to burn-in.
+    """The block means of the excess by position in which no draw belongs to burn-in.
 
     Raises:
         ValueError: There is no such block, or burn-in is negative.
@@ -173,7 +203,7 @@ def kept_blocks(
     block = -(-first * blocks // draws)
     if block == blocks:
         raise ValueError(f"burn_in ({first}) leaves no whole block of {draws // blocks} draws")
-    return chains.position_losses[:, block:]
+    return (chains.position_losses - chains.initial_position_losses)[:, block:]
 
 
 def checked(chains: Sequence[Chains]) -> tuple[list[Chains], tuple[str, ...]]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
-from ontogeny.analysis.llc import estimate_llc, llc_by_position
+from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
 from ontogeny.analysis.stages import find_milestones, find_stages
 from ontogeny.records import (
     Chains,
@@ -135,8 +135,12 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     chains = load_records(Chains, measured / "sample_chains")
     curves = read_curves(measured)
     if chains:
-        curves |= {"llc": estimate_llc(chains, burn_in)}
-        curves |= {"llc_by_position": llc_by_position(chains, burn_in)}
+        found = (
+            estimate_llc(chains, burn_in),
+            llc_by_position(chains, burn_in),
+            initial_loss(chains),
+        )
+        curves |= {curve.name: curve for curve in found}
     smooth_llc, milestones, stages = read_stages(
         curves.get("llc"), curves.get("loss"), str(plan.get("prefix", "stage "))
     )

@@ -20,8 +20,9 @@ from ontogeny.records import Curve, Milestone, Stage
 
 # A plateau is flatter than this share of the steepest slope on either side of it.
 FLATNESS = 0.5
-# A change or a slope counts for what it exceeds this many of its standard errors by.
-SIGMAS = 2.0
+# A change counts if it exceeds this many of its standard errors. Noise is looked at in many places,
+# and with three about one curve in fifty shows a milestone that is none.
+SIGMAS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,11 @@ def find_milestones(
     The curve is smoothed in $x = \log(\text{step} + 1)$. Candidates are the zeros of its slope
     and the local minima of $|\text{slope}|$. Two rules thin them out:
 
-    - the change from each milestone to the next, and to the ends of the curve, exceeds two of its
-      standard errors;
+    - the change from each milestone to the next, and to the ends of the curve, exceeds three of
+      its standard errors;
     - a milestone between two rises, or between two falls, is a plateau: $|\text{slope}|$ there is
-      below half of the steepest slope on each side, of which two standard errors of a difference
-      of slopes are taken off first.
+      below half of the steepest slope on each side, of which three of its standard errors are
+      taken off first.
 
     A flat beginning is therefore no milestone: nothing changed before it. The same rules are then
     applied to functions that the curve might be, whole chains resampled. What stands for a
@@ -57,10 +58,10 @@ def find_milestones(
         least_probability: Milestones found in a smaller share of the draws are left out.
 
     Returns:
-        Milestones in order: the step on the smoothed curve, to the resolution of its grid; the
-        5 % and 95 % quantiles over the draws that have it; the share of the draws that do. Their
-        kinds are read off the smoothed curve with all its candidates. None if the curve only
-        rises, only falls, or is only noise.
+        Milestones in order, strictly inside the curve: the step on the smoothed curve, to the
+        resolution of its grid; the 5 % and 95 % quantiles over the draws that have it; the share
+        of the draws that do; and the kind, from the changes before and after it. None if the
+        curve only rises, only falls, or is only noise.
 
     Raises:
         ValueError: The curve has several items, or fewer than five finite points.
@@ -84,12 +85,13 @@ def find_milestones(
     borders = np.concatenate([[0], (found[1:] + found[:-1]) / 2, [last]])
     changes = np.diff(smooth.mean[[0, *found, last]])
     milestones = []
-    for k, at in enumerate(found):
+    for k, at in enumerate(found.tolist()):
         seen = _seen(at, borders[k], borders[k + 1], again)
-        if len(seen) < max(least_probability * draws, 1):
+        step = float(smooth.steps[at])
+        inside = curve.steps[0] < round(step) < curve.steps[-1]
+        if len(seen) < max(least_probability * draws, 1) or not inside:
             continue
         low, high = np.quantile(smooth.steps[seen], [0.05, 0.95])
-        step = float(smooth.steps[at])
         milestones.append(
             Milestone(
                 step=round(step),
@@ -141,7 +143,7 @@ def find_stages(
         [('P1', 'A', 16), ('P2', 'B', -16)]
     """
     first, last = int(llc.steps[0]), int(llc.steps[-1])
-    inner = sorted(milestone.step for milestone in milestones)
+    inner = sorted({milestone.step for milestone in milestones})
     if inner and not first < inner[0] <= inner[-1] < last:
         raise ValueError(
             f"milestones at steps {inner} do not lie inside the run, from {first} to {last}"
@@ -167,13 +169,13 @@ def find_stages(
 
 
 def _noise(smooth: SmoothCurve) -> _Noise:
-    errors = error_directions(smooth)[:, 0]
+    errors = error_directions(smooth.modes, smooth.offsets)[:, 0]
     covariance = errors.T @ errors
     variance = np.diag(covariance)
     change = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
     # The floor is rounding: without it an exactly flat curve would have changes to speak of.
     floor = 1e-9 * (np.ptp(smooth.mean) + np.abs(smooth.mean).max()) + np.finfo(float).tiny
-    return _Noise(SIGMAS * (change + floor), SIGMAS * np.sqrt(2.0) * smooth.slope_stderr)
+    return _Noise(SIGMAS * (change + floor), SIGMAS * smooth.slope_stderr)
 
 
 def _critical_points(
@@ -238,7 +240,7 @@ def _kind(before: float, after: float) -> Literal["maximum", "minimum", "plateau
 
 
 def _seen(
-    at: int, low: float, high: float, again: Sequence[Int[np.ndarray, " found"]]
+    at: int, low: float, high: float, again: Sequence[np.ndarray]
 ) -> Int[np.ndarray, " draw"]:
     """The point nearest to `at` between two borders, for each draw that has one there."""
     near = [points[(points >= low) & (points <= high)] for points in again]
@@ -253,7 +255,8 @@ def _interpolated(curve: Curve, steps: Int[np.ndarray, " end"]) -> Float[np.ndar
     x, values = np.log1p(curve.steps[finite]), curve.values[finite, 0]
     if len(x) == 0:
         return np.full(len(steps), np.nan)
-    return np.interp(np.log1p(steps), x, values, left=np.nan, right=np.nan)
+    at_steps: np.ndarray = np.interp(np.log1p(steps), x, values, left=np.nan, right=np.nan)
+    return at_steps
 
 
 def _changes(
@@ -278,3 +281,6 @@ def _changes(
     at_ends = np.interp(np.log1p(ends), np.log1p(llc.steps), excess)
     between = (change(smooth.offsets[:, 0]) ** 2).mean(axis=0) / n_chains
     return change(smooth.mean), np.sqrt(between + np.maximum(shared, at_ends[1:] + at_ends[:-1]))
+
+
+__all__ = ["find_milestones", "find_stages"]

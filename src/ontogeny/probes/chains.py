@@ -19,9 +19,9 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
     """Sample the loss around a checkpoint.
 
     Every chain starts at the checkpoint and walks by stochastic gradient Langevin dynamics, each
-    draw with a fresh minibatch. Batches and noise are those of (seed, chain, draw), the same at
-    every checkpoint, so that curves over training are smooth; their errors are therefore common
-    offsets. The network is in eval mode; frozen parameters and buffers stay as they are.
+    draw with a fresh minibatch, on which the checkpoint's own loss is measured too. Batches and
+    noise are those of (seed, chain, draw), the same at every checkpoint, so that curves over
+    training are smooth; their errors are therefore common offsets. The network is in eval mode; frozen parameters and buffers stay as they are.
 
     Args:
         problem: Gives the model, the data and the loss.
@@ -41,38 +41,42 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
 
         >>> from ontogeny.problems.exact import quadratic
         >>> problem = quadratic([1.0] * 400)
-        >>> settings = Sampler(step_size=0.01, nbeta=50.0, localization=0.0, initial_sample=2)
+        >>> settings = Sampler(step_size=0.01, nbeta=50.0, localization=0.0)
         >>> chains = sample_chains(problem, 0, problem.model().state_dict(), settings)
-        >>> kept = chains.losses[:, chains.burn_in :]
-        >>> chains.initial_loss, round(float(chains.nbeta * kept.mean() / 200), 1)
-        (0.0, 1.1)
+        >>> excess = (chains.losses - chains.initial_losses)[:, chains.burn_in :]
+        >>> round(float(chains.nbeta * excess.mean() / 200), 1)
+        1.1
 
     References:
         E. Lau et al., "The local learning coefficient: a singularity-aware complexity measure"
         (AISTATS 2025), algorithm 1.
     """
-    model, device = trained(problem, state)
-    initial = initial_losses(problem, model, device, settings)
+    model, _ = trained(problem, state)
+    checkpoint, _ = trained(problem, state)
     start, evaluate = flat_loss(problem, model)
-    losses = np.stack(
-        [sample_chain(problem, start, evaluate, settings, i) for i in range(settings.chains)]
+
+    def initial(batch: Batch) -> Tensor:
+        with torch.no_grad():
+            return by_position(problem.loss(checkpoint, batch)).mean(dim=0)
+
+    pairs = np.stack(
+        [
+            sample_chain(problem, start, evaluate, initial, settings, i)
+            for i in range(settings.chains)
+        ]
     )
-    blocks = losses.reshape(settings.chains, -1, settings.block, losses.shape[-1])
-    count = np.sqrt(len(initial))
-    with np.errstate(invalid="ignore", over="ignore"):  # the checkpoint itself may be broken
-        return Chains(
-            step=step,
-            losses=losses.mean(axis=-1),
-            position_losses=blocks.mean(axis=2),
-            initial_loss=float(initial.mean()),
-            initial_loss_stderr=float(initial.mean(axis=1).std(ddof=1) / count),
-            initial_position_losses=initial.mean(axis=0),
-            initial_position_stderr=initial.std(axis=0, ddof=1) / count,
-            nbeta=settings.nbeta,
-            step_size=settings.step_size,
-            localization=settings.localization,
-            burn_in=settings.burn_in,
-        )
+    blocks = pairs.reshape(settings.chains, 2, -1, settings.block, pairs.shape[-1]).mean(axis=3)
+    return Chains(
+        step=step,
+        losses=pairs[:, 0].mean(axis=-1),
+        initial_losses=pairs[:, 1].mean(axis=-1),
+        position_losses=blocks[:, 0],
+        initial_position_losses=blocks[:, 1],
+        nbeta=settings.nbeta,
+        step_size=settings.step_size,
+        localization=settings.localization,
+        burn_in=settings.burn_in,
+    )
 
 
 def by_position(losses: Tensor) -> Float[Tensor, "example position"]:
@@ -80,23 +84,11 @@ def by_position(losses: Tensor) -> Float[Tensor, "example position"]:
     return losses.reshape(len(losses), -1)
 
 
-def initial_losses(
-    problem: Problem, model: nn.Module, device: torch.device, settings: Sampler
-) -> Float[np.ndarray, "example position"]:
-    """Losses at the checkpoint itself, on a large sample of its own, drawn in chunks."""
-    losses = []
-    for chunk, first in enumerate(range(0, settings.initial_sample, settings.batch_size)):
-        size = min(settings.batch_size, settings.initial_sample - first)
-        stream = random_stream(settings.seed, "sampler initial loss", chunk, device=device)
-        with torch.no_grad():
-            losses.append(by_position(problem.loss(model, problem.batch(size, stream))))
-    return torch.cat(losses).double().cpu().numpy()
-
-
 def flat_loss(problem: Problem, model: nn.Module) -> tuple[Tensor, FlatLoss]:
     """The loss as a function of one flat vector: the trainable parameters, in order.
 
-    The parameters become views of one vector, so that moving to other weights is one copy.
+    The parameters become views of one vector and their gradients of another, so that moving to
+    other weights is one copy and gradients are gathered where they are made.
 
     Args:
         problem: Gives the loss.
@@ -104,7 +96,7 @@ def flat_loss(problem: Problem, model: nn.Module) -> tuple[Tensor, FlatLoss]:
 
     Returns:
         The starting vector, and a function of weights and a batch that gives the mean loss by
-        position and the gradient of its mean.
+        position and the gradient of its mean, which stands until the next call.
 
     Raises:
         ValueError: No parameter is trainable, or they are not all single or all double
@@ -119,40 +111,50 @@ def flat_loss(problem: Problem, model: nn.Module) -> tuple[Tensor, FlatLoss]:
             f"(found: {found}); convert the network with .float()"
         )
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    pieces = torch.split(flat, [p.numel() for p in parameters])
-    for parameter, piece in zip(parameters, pieces, strict=True):
-        parameter.data = piece.view_as(parameter)
+    gradient = torch.zeros_like(flat)
+    sizes = [p.numel() for p in parameters]
+    for parameter, weight, slope in zip(
+        parameters, torch.split(flat, sizes), torch.split(gradient, sizes), strict=True
+    ):
+        parameter.data, parameter.grad = weight.view_as(parameter), slope.view_as(parameter)
 
     def evaluate(weights: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         flat.copy_(weights)
+        gradient.zero_()
         losses = by_position(problem.loss(model, batch)).mean(dim=0)
-        gradients = torch.autograd.grad(losses.mean(), parameters, materialize_grads=True)
-        return losses.detach(), torch.cat([g.reshape(-1) for g in gradients])
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        return losses.detach(), gradient
 
     return flat.clone(), evaluate
 
 
 def sample_chain(
-    problem: Problem, start: Tensor, evaluate: FlatLoss, settings: Sampler, chain: int
-) -> Float[np.ndarray, "draw position"]:
-    """The losses along one chain; nan from the first draw on whose loss is not finite.
+    problem: Problem,
+    start: Tensor,
+    evaluate: FlatLoss,
+    initial: Callable[[Batch], Tensor],
+    settings: Sampler,
+    chain: int,
+) -> Float[np.ndarray, "pair draw position"]:
+    """The losses along one chain, and those of the checkpoint on the same minibatches.
 
-    Whether they are finite is asked once in a block, so that an accelerator need not wait.
+    Both are nan from the first draw on at which one is not finite. Whether they are finite is
+    asked once in a block, so that an accelerator need not wait.
     """
     seed, device = settings.seed, start.device
-    state = init_sgld(start)
+    state, noise = init_sgld(start), torch.empty_like(start)
     trace: list[Tensor] = []
     for draw in range(settings.draws):
         stream = random_stream(seed, "sampler batch", chain, draw, device=device)
-        losses, gradient = evaluate(state.weights, problem.batch(settings.batch_size, stream))
-        trace.append(losses)
-        stream = random_stream(seed, "sampler noise", chain, draw, device=device)
-        noise = torch.randn(start.shape, generator=stream, dtype=start.dtype, device=device)
+        batch = problem.batch(settings.batch_size, stream)
+        losses, gradient = evaluate(state.weights, batch)
+        trace.append(torch.stack([losses, initial(batch)]))
+        noise.normal_(generator=random_stream(seed, "sampler noise", chain, draw, device=device))
         state = step_sgld(state, gradient, noise, settings)
         if (draw + 1) % settings.block == 0 and not bool(losses.isfinite().all()):
             break
-    found = torch.stack(trace).double().cpu().numpy()
-    broken = ~np.isfinite(found).all(axis=1)
-    found[np.logical_or.accumulate(broken)] = np.nan
-    rest = np.full((settings.draws - len(found), found.shape[1]), np.nan)
-    return np.concatenate([found, rest])
+    found = torch.stack(trace, dim=1).double().cpu().numpy()
+    broken = ~np.isfinite(found).all(axis=(0, 2))
+    found[:, np.logical_or.accumulate(broken)] = np.nan
+    rest = np.full((2, settings.draws - found.shape[1], found.shape[2]), np.nan)
+    return np.concatenate([found, rest], axis=1)

@@ -27,8 +27,8 @@ class Sampler:
         chains: Independent chains, all started at the checkpoint.
         draws: Draws of each chain, burn-in included.
         burn_in: Draws left out of averages.
-        batch_size: Fresh examples in the minibatch of each draw.
-        initial_sample: Fresh examples on which the loss of the checkpoint itself is measured.
+        batch_size: Fresh examples in the minibatch of each draw. The loss of the checkpoint itself
+            is measured on the same ones: chains × draws × batch_size in all.
         block: How many draws one block mean of the losses by position covers.
         seed: Which random numbers.
 
@@ -49,13 +49,12 @@ class Sampler:
     draws: int = 400
     burn_in: int = 100
     batch_size: int = 128
-    initial_sample: int = 2**15
     block: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
         least = {"chains": 1, "draws": 1, "burn_in": 0, "batch_size": 1, "block": 1}
-        for name, bound in {**least, "initial_sample": 2, "localization": 0}.items():
+        for name, bound in {**least, "localization": 0}.items():
             if not bound <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least {bound}, not {getattr(self, name)}")
         for name in ("step_size", "nbeta"):

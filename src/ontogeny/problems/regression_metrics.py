@@ -38,7 +38,7 @@ from ontogeny.problems.regression import (
 from ontogeny.records import Measurements
 from ontogeny.streams import random_stream
 
-SCALES = (1, 3, 5, 10)
+SCALES = (1.0, 3.0, 5.0, 10.0)
 ATTENTION_SCORES = (
     attention_entropy,
     attention_variability,
@@ -118,7 +118,7 @@ def out_of_distribution(larger_inputs: list[Tensor], larger_tasks: list[Tensor])
 
     The score is divided by g, as in the paper.
     """
-    scales, last = tuple(map(str, SCALES)), larger_inputs[0].shape[1]
+    scales, last = tuple(f"{g:g}" for g in SCALES), larger_inputs[0].shape[1]
     if last >= 2:
         pairs = zip(SCALES, larger_inputs, strict=True)
         yield "ood_icl_score", scales, stack([icl_score(loss / g, 1, last) for g, loss in pairs])

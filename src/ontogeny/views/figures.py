@@ -7,7 +7,6 @@ words.
 
 from __future__ import annotations
 
-import html
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -25,13 +24,17 @@ from ontogeny.views.marks import (
     GREY,
     HOVER,
     INK,
+    PAGE_WIDTH,
     TEMPLATE,
+    TEXT_COLORS,
     VERDICT_COLORS,
     StepAxis,
+    columns_within,
     error_band,
     error_line,
     hover_data,
-    rectangle,
+    milestone_marks,
+    plain,
     stage_bands,
     stage_colors,
     step_axis,
@@ -39,15 +42,19 @@ from ontogeny.views.marks import (
 )
 
 CIRCLE_STRIDE = 8
+LARGEST_PLANE = 420
+PLANE_GAP = 64
+"""Pixels between planes that stand above each other, for the labels of an axis."""
 
-# Stages --------------------------------------------------------------------------------
+# Stages -------------------------------------------------------------------------------------------
 
 
-def plot_stages(report: Report) -> go.Figure:
+def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     """Draw the loss and the local learning coefficient over training, with the stages behind.
 
     Args:
         report: What is known about the run.
+        width: Pixels to arrange the picture for; it stretches to any other width.
 
     Returns:
         One panel for each of the two that was measured, over one axis of steps: estimates with
@@ -63,26 +70,28 @@ def plot_stages(report: Report) -> go.Figure:
     if not panels:
         return words("Neither the loss nor the learning coefficient has been measured.")
     axis = step_axis(report)
+    labels = _stage_labels(report.stages, axis, width - 80)
+    top = 22 + max((label["yshift"] for label in labels), default=0)
     figure = make_subplots(rows=len(panels), shared_xaxes=True, vertical_spacing=0.04)
     titles = {"loss": "test loss", "llc": "local learning coefficient"}
     for row, name in enumerate(panels, start=1):
         curve = report.curves[name]
         traces = _llc_traces(report, axis) if name == "llc" else _loss_traces(curve, axis)
         figure.add_traces(list(traces), rows=row, cols=1)
-        unit = f" ({html.escape(curve.unit)})" if curve.unit else ""
+        unit = f" ({plain(curve.unit)})" if curve.unit else ""
         figure.update_yaxes(title_text=titles[name] + unit, row=row, col=1)
     figure.update_xaxes(axis.layout())
     figure.update_xaxes(title_text="training step (log scale)", row=len(panels), col=1)
     figure.update_layout(
         template=TEMPLATE,
-        height=120 + 240 * len(panels),
-        margin={"l": 64, "r": 14, "t": 46, "b": 90},
+        height=110 + top + 240 * len(panels),
+        margin={"l": 64, "r": 14, "t": top, "b": 90 if width >= PAGE_WIDTH else 170},
         legend={"y": 0, "yref": "container", "yanchor": "bottom", "x": 0},
         shapes=[
             *stage_bands(report.stages, axis, len(panels)),
-            *_milestone_marks(report.milestones, axis, len(panels)),
+            *milestone_marks(report.milestones, axis, len(panels)),
         ],
-        annotations=_stage_labels(report.stages, axis),
+        annotations=labels,
     )
     return figure
 
@@ -141,7 +150,12 @@ def _estimates(
         },
         customdata=hover_data(curve, 0)[chosen],
         mode="markers",
-        marker={"symbol": symbol, "size": 5, "color": color, "line": {"width": 1.5}},
+        marker={
+            "symbol": symbol,
+            "size": 5,
+            "color": color,
+            "line": {"width": 1.5, "color": color},
+        },
         opacity=0.75,
         name=label,
         hovertemplate=HOVER + f"<extra>{label}</extra>",
@@ -178,43 +192,28 @@ def describe_milestone(milestone: Milestone) -> str:
     return text
 
 
-def _milestone_marks(
-    milestones: Sequence[Milestone], axis: StepAxis, panels: int
-) -> list[dict[str, Any]]:
-    """A dashed line for each milestone, over the shade of its interval."""
-    shades = [
-        rectangle(panel, *axis.place([milestone.low, milestone.high]), "#404040", 0.16)
-        for panel in range(panels)
-        for milestone in milestones
-        if milestone.low is not None and milestone.high is not None
-    ]
-    line = {"color": "#404040", "width": 1, "dash": "4px,3px"}
-    lines = [
-        {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1}
-        | {"line": line, "layer": "below"}
-        for x in axis.place([milestone.step for milestone in milestones]).tolist()
-    ]
-    return shades + lines
-
-
-def _stage_labels(stages: Sequence[Stage], axis: StepAxis) -> list[dict[str, Any]]:
-    """Names above the bands, on two levels where they would touch."""
+def _stage_labels(stages: Sequence[Stage], axis: StepAxis, width: int) -> list[dict[str, Any]]:
+    """Names above the bands, each on the lowest level where it touches no other."""
     low, high = axis.layout()["range"]
-    labels, previous, level = [], -math.inf, 0
+    labels, taken = [], list[float]()
     for stage in stages:
         middle = float(np.log10(axis.place([stage.start, stage.end])).mean())
-        level = 1 - level if middle - previous < 0.09 * (high - low) else 0
-        previous = middle
+        pixel = (middle - low) / (high - low) * width
+        half = 4.4 * (len(stage.name) + 2)
+        free = [level for level, end in enumerate(taken) if pixel - half > end]
+        level = free[0] if free else len(taken)
+        taken[level : level + 1] = [pixel + half]
         labels.append(
             {
-                "text": f"<b>{html.escape(stage.name)}</b> {stage.type}",
+                "text": f"<b>{plain(stage.name)}</b> {stage.type}",
                 "x": middle,
                 "y": 1,
                 "xref": "x",
                 "yref": "paper",
-                "yshift": 10 + 15 * level,
+                "yanchor": "bottom",
+                "yshift": 15 * level,
                 "showarrow": False,
-                "font": {"size": 11, "color": {"A": "#8f430b", "B": "#154f80"}[stage.type]},
+                "font": {"size": 11, "color": TEXT_COLORS[stage.type]},
             }
         )
     return labels
@@ -223,18 +222,18 @@ def _stage_labels(stages: Sequence[Stage], axis: StepAxis) -> list[dict[str, Any
 # Essential dynamics -------------------------------------------------------------------------------
 
 
-def plot_dynamics(report: Report, columns: int = 3) -> go.Figure:
+def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     """Draw the outputs over training on each two of their first three principal components.
 
     Args:
         report: What is known about the run.
-        columns: How many planes stand side by side.
+        width: Pixels to arrange the picture for: as many planes side by side as fit.
 
     Returns:
         One panel for each plane, both axes to one scale: measured points in grey, the smoothed
         curve in the colours of the stages, every eighth osculating circle, the evolute, and the
-        reference predictors. Circles and evolute end at the frame, which is laid around the
-        points alone. Words if there is no trajectory of two components or more.
+        reference predictors. The frame is laid around points and predictors alone: circles
+        and evolute end at it. Words if there is no trajectory of two components or more.
 
     Examples:
         >>> empty = Report("", (), {}, None, (), None, {}, (), (), {}, ())
@@ -246,10 +245,15 @@ def plot_dynamics(report: Report, columns: int = 3) -> go.Figure:
     if trajectory is None or n_components < 2:
         return words("Essential dynamics has not been measured.")
     planes = list(itertools.combinations(range(n_components), 2))
-    columns = min(columns, len(planes))
+    columns = columns_within(width, len(planes))
     rows = math.ceil(len(planes) / columns)
+    side = min((width - 66) * (1 - 0.21 * (columns - 1) / columns) / columns, LARGEST_PLANE)
+    inner = rows * side + (rows - 1) * PLANE_GAP
     figure = make_subplots(
-        rows=rows, cols=columns, horizontal_spacing=0.21 / columns, vertical_spacing=0.18 / rows
+        rows=rows,
+        cols=columns,
+        horizontal_spacing=0.21 / columns,
+        vertical_spacing=PLANE_GAP / inner if rows > 1 else 0,
     )
     for place, (across, up) in enumerate(planes):
         row, column = place // columns + 1, place % columns + 1
@@ -261,10 +265,11 @@ def plot_dynamics(report: Report, columns: int = 3) -> go.Figure:
         scale = {"scaleanchor": f"x{place + 1}", "constrain": "domain"}
         figure.update_xaxes(_component_axis(trajectory, across, frame[0]), row=row, col=column)
         figure.update_yaxes(_component_axis(trajectory, up, frame[1]) | scale, row=row, col=column)
+    bottom = 84 if columns > 1 else 150
     figure.update_layout(
         template=TEMPLATE,
-        height=90 + 360 * rows,
-        margin={"l": 56, "r": 10, "t": 10, "b": 100},
+        height=round(inner) + 10 + bottom,
+        margin={"l": 56, "r": 10, "t": 10, "b": bottom},
         legend={"y": 0, "yref": "container", "yanchor": "bottom", "x": 0},
     )
     return figure
@@ -306,7 +311,7 @@ def _plane_traces(
     if len(smooth) >= 3:
         circles = osculating_circles(smooth, trajectory.steps.astype(float))
         arcs = _arcs(smooth, circles.centers, frame)
-        yield _dots(arcs, "osculating circles", mode="lines", line={"color": "#dddddd", "width": 1})
+        yield _dots(arcs, "osculating circles", mode="lines", line={"color": "#d4d4d4", "width": 1})
     raw = trajectory.scores[:, plane]
     yield _dots(raw, "measured", mode="markers", marker={"size": 4, "color": "#b5b5b5"})
     yield from _staged_curve(report.stages, trajectory.steps, smooth)
@@ -318,7 +323,7 @@ def _plane_traces(
         yield go.Scatter(
             x=scores[[plane[0]]],
             y=scores[[plane[1]]],
-            text=[html.escape(name)],
+            text=[plain(name)],
             mode="markers+text",
             textposition="top center",
             marker={"symbol": "diamond", "size": 9, "color": "#8e3b8a"},
@@ -365,7 +370,7 @@ def _staged_curve(
     """The whole curve in grey, and over it the part that belongs to each stage."""
     pieces = [("smoothed", GREY, 0, len(steps), 1.5)] + [
         (
-            f"{html.escape(stage.name)} ({stage.type})",
+            f"{plain(stage.name)} ({stage.type})",
             color,
             max(int(np.searchsorted(steps, stage.start, side="right")) - 1, 0),
             int(np.searchsorted(steps, stage.end)) + 1,

@@ -14,13 +14,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from ontogeny.analysis.reading import Report
-from ontogeny.records import Curve, Stage
+from ontogeny.records import Curve, Milestone, Stage
 
 STAGE_COLORS = {"A": ("#d9731a", "#f2b45c"), "B": ("#1f6fb2", "#6db3e0")}
-VERDICT_COLORS = {"ok": "#1f6fb2", "suspect": "#b86e00", "failed": "#b3261e"}
+TEXT_COLORS = {"A": "#8f430b", "B": "#154f80"}
+VERDICT_COLORS = {"ok": "#3f5f6b", "suspect": "#b86e00", "failed": "#b3261e"}
 INK, GREY, PALE = "#1c1c1c", "#6b6b6b", "#c9c9c9"
-CIRCLE_STRIDE = 8
-MOST_LINES = 20
+
+PAGE_WIDTH = 1060
+"""Pixels that a page in a wide window leaves for a picture."""
 
 _AXIS = {
     "showline": True,
@@ -31,7 +33,7 @@ _AXIS = {
     "gridcolor": "#ececec",
     "zeroline": False,
     "exponentformat": "power",
-    "title": {"standoff": 8},
+    "title": {"standoff": 8, "font": {"size": 12}},
 }
 TEMPLATE = go.layout.Template(
     layout={
@@ -61,6 +63,16 @@ def stage_colors(stages: Sequence[Stage]) -> list[str]:
     """
     shades = {kind: itertools.cycle(colors) for kind, colors in STAGE_COLORS.items()}
     return [next(shades[stage.type]) for stage in stages]
+
+
+def plain(text: str) -> str:
+    """Text that plotly shows letter by letter, tags included.
+
+    Examples:
+        >>> plain("a <b>bold</b> name")
+        'a &lt;b&gt;bold&lt;/b&gt; name'
+    """
+    return html.escape(text, quote=False)
 
 
 # The axis of steps --------------------------------------------------------------------------------
@@ -123,7 +135,7 @@ def short_number(value: float) -> str:
     """A round number as a tick shows it.
 
     Examples:
-        >>> short_number(500.0), short_number(20_000), short_number(1e6)
+        >>> short_number(500.0), short_number(20e3), short_number(1e6)
         ('500', '20k', '1M')
     """
     for size, letter in ((1e6, "M"), (1e3, "k")):
@@ -155,7 +167,7 @@ def error_line(
         line=dict(line),
         name=label,
         showlegend=label.startswith("smoothed"),
-        hovertemplate=HOVER + f"<extra>{html.escape(label)}</extra>",
+        hovertemplate=HOVER + f"<extra>{plain(label)}</extra>",
     )
 
 
@@ -181,21 +193,42 @@ def error_band(curve: Curve, axis: StepAxis, color: str) -> Iterator[go.Scatter]
 def stage_bands(stages: Sequence[Stage], axis: StepAxis, panels: int) -> list[dict[str, Any]]:
     """A coloured rectangle for each stage in each panel."""
     return [
-        rectangle(panel, *axis.place([stage.start, stage.end]), color, 0.2)
+        rectangle(panel, axis.place([stage.start, stage.end]), color, 0.2)
         for panel in range(panels)
         for stage, color in zip(stages, stage_colors(stages), strict=True)
     ]
 
 
-def rectangle(panel: int, left: float, right: float, color: str, opacity: float) -> dict[str, Any]:
+def milestone_marks(
+    milestones: Sequence[Milestone], axis: StepAxis, panels: int
+) -> list[dict[str, Any]]:
+    """A dashed line for each milestone, over the shade of its interval."""
+    shades = [
+        rectangle(panel, axis.place([milestone.low, milestone.high]), "#404040", 0.16)
+        for panel in range(panels)
+        for milestone in milestones
+        if milestone.low is not None and milestone.high is not None
+    ]
+    line = {"color": "#404040", "width": 1, "dash": "4px,3px"}
+    lines = [
+        {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1}
+        | {"line": line, "layer": "below"}
+        for x in axis.place([milestone.step for milestone in milestones]).tolist()
+    ]
+    return shades + lines
+
+
+def rectangle(
+    panel: int, ends: Float[np.ndarray, " 2"], color: str, opacity: float
+) -> dict[str, Any]:
     """A shade over part of the steps, as high as its panel."""
     number = panel + 1 if panel else ""
     return {
         "type": "rect",
         "xref": f"x{number}",
         "yref": f"y{number} domain",
-        "x0": float(left),
-        "x1": float(right),
+        "x0": float(ends[0]),
+        "x1": float(ends[1]),
         "y0": 0,
         "y1": 1,
         "fillcolor": color,
@@ -203,6 +236,16 @@ def rectangle(panel: int, left: float, right: float, color: str, opacity: float)
         "line": {"width": 0},
         "layer": "below",
     }
+
+
+def columns_within(width: int, panels: int) -> int:
+    """How many panels stand side by side in a picture of some width.
+
+    Examples:
+        >>> columns_within(1060, 20), columns_within(1060, 2), columns_within(330, 20)
+        (3, 2, 1)
+    """
+    return max(1, min(panels, width // 320))
 
 
 def words(text: str) -> go.Figure:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,20 @@ from ontogeny.records import Curve
 from ontogeny.views.marks import (
     GREY,
     INK,
+    PAGE_WIDTH,
     TEMPLATE,
     StepAxis,
+    columns_within,
     error_band,
     error_line,
+    plain,
     stage_bands,
     step_axis,
     words,
 )
 
-MOST_ITEMS = 20
-"""More items than this are drawn as one faint bundle."""
+MOST_LINES = 20
+"""More lines than this are drawn as one faint bundle."""
 
 LONGEST_KEY = 56
 """Letters of labels that fit above a panel; of longer keys the two ends are shown."""
@@ -47,6 +49,7 @@ class Panel:
         key: A word before the labels, such as position.
         log: Whether values stand on a logarithmic axis, if all are positive.
         squared_shares: Whether to show each item's share of the sum of squares.
+        behind: A curve of many items that is drawn as a faint bundle behind the others.
     """
 
     title: str
@@ -54,6 +57,7 @@ class Panel:
     key: str = ""
     log: bool = False
     squared_shares: bool = False
+    behind: str = ""
 
 
 PANELS = (
@@ -67,29 +71,36 @@ PANELS = (
         "In-context learning score",
         {"icl_score": "overall", "icl_score_1_4": "pair 4 − 1", "icl_score_4_8": "pair 8 − 4"},
     ),
-    Panel("Score on inputs scaled by g, over g", {"ood_icl_score": ""}, key="g ="),
-    Panel("Squared distance to ridge", {"distance_to_ridge": ""}, log=True),
+    Panel("The same on inputs scaled by g, over g", {"ood_icl_score": ""}, key="g ="),
+    Panel(
+        "Squared distance to ridge",
+        {"distance_to_ridge": "all", "distance_to_ridge_by_position": ""},
+        key="pair",
+        log=True,
+    ),
     Panel("Loss by position", {"loss_by_position": ""}, key="position"),
     Panel("LLC by position", {"llc_by_position": ""}, key="position"),
-    Panel(
-        "Positional embedding: shares of σ²",
-        {"positional_singular_values": ""},
-        key="rank",
-        squared_shares=True,
+    *(
+        Panel(
+            f"{matrix} embedding: shares of σ²",
+            {f"{matrix.lower()}_singular_values": ""},
+            key="rank",
+            squared_shares=True,
+        )
+        for matrix in ("Positional", "Token")
     ),
-    Panel(
-        "Token embedding: shares of σ²",
-        {"token_singular_values": ""},
-        key="rank",
-        squared_shares=True,
-    ),
-    Panel("Layer norm: share of weights near 0", {"layer_norm_fraction": ""}),
+    Panel("Layer norms: share of weights near 0", {"layer_norm_weight_fraction": ""}),
     Panel("Effective unembedding weights", {"effective_unembedding_weight": ""}),
-    Panel("Attention entropy", {"attention_entropy": ""}),
-    Panel("Attention variability", {"attention_variability": ""}),
-    Panel("Attention to itself", {"self_attention": ""}),
-    Panel("Attention to the previous token", {"previous_token_attention": ""}),
-    Panel("Attention to x tokens", {"x_token_attention": ""}),
+    *(
+        Panel(title, {name: ""}, key="head", behind=f"{name}_by_position")
+        for title, name in (
+            ("Attention entropy", "attention_entropy"),
+            ("Attention variability", "attention_variability"),
+            ("Attention to itself", "self_attention"),
+            ("Attention to the previous token", "previous_token_attention"),
+            ("Attention to x tokens", "x_token_attention"),
+        )
+    ),
     Panel("Weight norm", {"weight_norm": ""}),
     Panel("Trace of the Hessian", {"hessian_trace": ""}),
     Panel("Top eigenvalues of the Hessian", {"hessian_eigenvalues": ""}, key="rank"),
@@ -97,12 +108,12 @@ PANELS = (
 IN_FIRST_FIGURE = ("loss", "llc")
 
 
-def plot_metrics(report: Report, columns: int = 3) -> go.Figure:
+def plot_metrics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     """Draw every measured curve besides the loss and the learning coefficient, in small panels.
 
     Args:
         report: What is known about the run.
-        columns: How many panels stand side by side.
+        width: Pixels to arrange the picture for: as many panels side by side as fit.
 
     Returns:
         The panels of `PANELS` whose curves were measured, then one for each curve that none of
@@ -117,7 +128,7 @@ def plot_metrics(report: Report, columns: int = 3) -> go.Figure:
     if not panels:
         return words("No metric has been measured.")
     axis = step_axis(report)
-    columns = min(columns, len(panels))
+    columns = columns_within(width, len(panels))
     rows = math.ceil(len(panels) / columns)
     height = 252 * rows + 20
     figure = make_subplots(
@@ -133,8 +144,9 @@ def plot_metrics(report: Report, columns: int = 3) -> go.Figure:
     annotations: list[dict[str, Any]] = []
     for place, panel in enumerate(panels):
         row, column = place // columns + 1, place % columns + 1
-        lines = list(_lines(panel, report.curves))
-        figure.add_traces(list(_traces(lines, axis)), rows=row, cols=column)
+        lines = _lines(panel, report.curves)
+        behind = report.curves.get(panel.behind)
+        figure.add_traces(list(_traces(lines, behind, axis)), rows=row, cols=column)
         figure.update_yaxes(_value_axis(panel, lines), row=row, col=column)
         annotations.append(_heading(panel, lines, place))
     figure.update_xaxes(axis.layout())
@@ -161,43 +173,51 @@ def measured_panels(report: Report) -> list[Panel]:
         ['My score']
     """
     known = [panel for panel in PANELS if any(name in report.curves for name in panel.curves)]
-    named = {name for panel in PANELS for name in panel.curves} | set(IN_FIRST_FIGURE)
-    others = [name for name in report.curves if name not in named]
+    named = {name for panel in known for name in (*panel.curves, panel.behind)}
+    others = [name for name in report.curves if name not in named | set(IN_FIRST_FIGURE)]
     plain = [Panel(name[:1].upper() + name[1:].replace("_", " "), {name: ""}) for name in others]
     return known + plain
 
 
 @dataclass(frozen=True, eq=False)
-class _Item:
-    """One line of a panel: a curve of a single item, how it looks and what it is called."""
+class _Line:
+    """One item of a curve, how it looks and what it is called."""
 
     curve: Curve
+    item: int
     label: str
-    look: dict[str, Any] = field(default_factory=dict)
+    look: dict[str, Any]
 
 
-def _lines(panel: Panel, curves: Mapping[str, Curve]) -> Iterator[_Item]:
+def _lines(panel: Panel, curves: Mapping[str, Curve]) -> list[_Line]:
     """The lines of a panel: its first curve black if it is one line, the others by colour."""
-    pairs = [(curves[name], label) for name, label in panel.curves.items() if name in curves]
-    items = [
-        (_single(curve, column, panel.squared_shares), item or label)
-        for curve, label in pairs
-        for column, item in enumerate(curve.items)
+    shown = [
+        (squared_shares(curves[name]) if panel.squared_shares else curves[name], label)
+        for name, label in panel.curves.items()
+        if name in curves
     ]
-    leading = int(len(pairs[0][0].items) == 1)
-    labels = [label for _, label in items]
-    looks = [{"color": INK, "width": 2.0}] * leading + _looks(labels[leading:])
-    for (curve, label), look in zip(items, looks, strict=True):
-        yield _Item(curve, label, look)
+    parts = [
+        (curve, item, name or label)
+        for curve, label in shown
+        for item, name in enumerate(curve.items)
+    ]
+    leading = int(len(shown[0][0].items) == 1)
+    looks = [{"color": INK, "width": 2.0}] * leading
+    looks += _looks([label for _, _, label in parts[leading:]])
+    return [_Line(*part, look) for part, look in zip(parts, looks, strict=True)]
 
 
-def _single(curve: Curve, column: int, squared_shares: bool) -> Curve:
-    values, stderr = curve.values, curve.stderr
-    if squared_shares:
-        values = values**2 / (values**2).sum(axis=1, keepdims=True)
-        stderr = np.full_like(values, np.nan)
-    chosen = slice(column, column + 1)
-    return Curve(curve.name, curve.unit, curve.steps, values[:, chosen], stderr[:, chosen])
+def squared_shares(curve: Curve) -> Curve:
+    """Each item's share of the sum of squares over the items, its error unknown.
+
+    Examples:
+        >>> one = np.array([[3.0, 4.0]])
+        >>> squared_shares(Curve("s", "", np.array([0]), one, one, ("1", "2"))).values.round(2)
+        array([[0.36, 0.64]])
+    """
+    squares = curve.values**2
+    shares = squares / squares.sum(axis=1, keepdims=True)
+    return replace(curve, values=shares, stderr=np.full_like(shares, np.nan))
 
 
 def _looks(labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -211,50 +231,53 @@ def _looks(labels: Sequence[str]) -> list[dict[str, Any]]:
             {"color": HEAD_COLORS[head], "dash": dashes[layer], "width": 1.6}
             for layer, head in ranks
         ]
-    colors = sample_colorscale("Viridis", np.linspace(0, 0.88, len(labels))) if labels else []
+    colors = sample_colorscale("Viridis", np.linspace(0, 0.8, len(labels))) if labels else []
     return [{"color": color, "width": 1.6} for color in colors]
 
 
-def _traces(items: Sequence[_Item], axis: StepAxis) -> Iterator[go.Scatter]:
-    if len(items) > MOST_ITEMS:
-        yield _bundle(items, axis)
+def _traces(lines: Sequence[_Line], behind: Curve | None, axis: StepAxis) -> Iterator[go.Scatter]:
+    if behind is not None:
+        yield _bundle(behind, axis, opacity=0.1)
+    if len(lines) > MOST_LINES:
+        curves = {line.curve.name: line.curve for line in lines}
+        yield from (_bundle(curve, axis, opacity=0.35) for curve in curves.values())
         return
-    if len(items) == 1:
-        yield from error_band(items[0].curve, axis, INK)
-    for item in items:
-        yield error_line(item.curve, 0, axis, item.look, item.label)
+    if len(lines) == 1:
+        yield from error_band(lines[0].curve, axis, INK)
+    for line in lines:
+        yield error_line(line.curve, line.item, axis, line.look, line.label)
 
 
-def _bundle(items: Sequence[_Item], axis: StepAxis) -> go.Scatter:
-    """Many lines as one trace, parted by nan."""
-    gap = np.array([np.nan])
+def _bundle(curve: Curve, axis: StepAxis, opacity: float) -> go.Scatter:
+    """All items of a curve as one trace of thin lines, parted by nan."""
+    n_items = len(curve.items)
+    hover = [
+        [*(f"{plain(item)}, step {step:,}" for step in curve.steps), ""] for item in curve.items
+    ]
     return go.Scatter(
-        x=np.concatenate([part for i in items for part in (axis.place(i.curve.steps), gap)]),
-        y=np.concatenate([part for i in items for part in (i.curve.values[:, 0], gap)]),
-        text=[
-            text
-            for i in items
-            for text in [*(f"{html.escape(i.label)}, step {step:,}" for step in i.curve.steps), ""]
-        ],
+        x=np.tile(np.append(axis.place(curve.steps), np.nan), n_items),
+        y=np.pad(curve.values, ((0, 1), (0, 0)), constant_values=np.nan).T.ravel(),
+        text=[text for texts in hover for text in texts],
         mode="lines",
         line={"color": INK, "width": 0.8},
-        opacity=0.35,
+        opacity=opacity,
         hovertemplate="%{text}<br>%{y:.4g}<extra></extra>",
     )
 
 
-def _value_axis(panel: Panel, items: Sequence[_Item]) -> dict[str, Any]:
-    positive = all((item.curve.values[np.isfinite(item.curve.values)] > 0).all() for item in items)
-    return {"type": "log" if panel.log and positive else "linear", "nticks": 5}
+def _value_axis(panel: Panel, lines: Sequence[_Line]) -> dict[str, Any]:
+    positive = all((np.nan_to_num(line.curve.values, nan=1.0) > 0).all() for line in lines)
+    logarithmic = {"type": "log", "tickformat": "~g"}
+    return {"nticks": 5} | (logarithmic if panel.log and positive else {})
 
 
-def _heading(panel: Panel, items: Sequence[_Item], place: int) -> dict[str, Any]:
+def _heading(panel: Panel, lines: Sequence[_Line], place: int) -> dict[str, Any]:
     """The title above a panel, and under it the labels in the colours of their lines."""
     number = place + 1 if place else ""
-    unit = items[0].curve.unit
-    title = f"<b>{html.escape(panel.title)}</b>" + (f" ({html.escape(unit)})" if unit else "")
+    unit = lines[0].curve.unit
+    title = f"<b>{plain(panel.title)}</b>" + (f" ({plain(unit)})" if unit else "")
     return {
-        "text": f"{title}<br>{_key(panel, items)}",
+        "text": f"{title}<br>{_key(panel, lines)}",
         "x": 0,
         "y": 1,
         "xref": f"x{number} domain",
@@ -267,16 +290,21 @@ def _heading(panel: Panel, items: Sequence[_Item], place: int) -> dict[str, Any]
     }
 
 
-def _key(panel: Panel, items: Sequence[_Item]) -> str:
-    if len(items) > MOST_ITEMS:
-        return f'<span style="color:{GREY}">{len(items)} lines</span>'
-    if len(items) == 1 and not items[0].label:
+def _key(panel: Panel, lines: Sequence[_Line]) -> str:
+    """The labels of a panel, the word before them, and where dashed lines begin."""
+    if len(lines) > MOST_LINES:
+        return f'<span style="color:{GREY}">{len(lines)} lines</span>'
+    if len(lines) == 1 and not lines[0].curve.items[lines[0].item]:
         return " "
-    texts = []
-    for item, before in zip(items, [items[0], *items[:-1]], strict=True):
-        if item.look.get("dash") != before.look.get("dash"):
-            texts.append("dashed:")
-        texts.append(f'<span style="color:{item.look["color"]}">{html.escape(item.label)}</span>')
-    if sum(len(item.label) + 1 for item in items) > LONGEST_KEY:
+    texts = list[str]()
+    word = plain(panel.key)
+    for line, before in zip(lines, [lines[0], *lines[:-1]], strict=True):
+        if word and line.curve.items[line.item]:
+            texts.append(f"· {word}" if texts else word)
+            word = ""
+        if line.look.get("dash") != before.look.get("dash"):
+            texts.append("dashed")
+        texts.append(f'<span style="color:{line.look["color"]}">{plain(line.label)}</span>')
+    if sum(len(line.label) + 1 for line in lines) > LONGEST_KEY:
         texts = [texts[0], "…", texts[-1]]
-    return " ".join([html.escape(panel.key), *texts] if panel.key else texts)
+    return " ".join(texts)

@@ -25,11 +25,14 @@ from ontogeny.analysis.reading import Report
 from ontogeny.records import Milestone
 from ontogeny.storage import whole_file
 from ontogeny.views.figures import plot_dynamics, plot_stages
-from ontogeny.views.marks import VERDICT_COLORS
+from ontogeny.views.marks import PAGE_WIDTH, VERDICT_COLORS
 from ontogeny.views.panels import plot_metrics
 
 LONG_TABLE = 12
 """A table of health with more rows than this starts folded."""
+
+PHONE_WIDTH = 330
+"""Pixels that a page on a phone leaves for a picture."""
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 UNKNOWN = "—"
@@ -88,8 +91,9 @@ def finding(report: Report) -> str:
 
     Examples:
         >>> from ontogeny.records import Stage
-        >>> first, second = Stage("LR1", 0, 93, "A", -1, 21, 1), Stage("LR2", 93, 1999, "B", 0, -9, 1)
-        >>> finding(Report("", (), {}, None, (), None, {}, (), (first, second), {}, ()))
+        >>> first = Stage("LR1", 0, 93, "A", -0.3, 21.4, 1.0)
+        >>> then = Stage("LR2", 93, 1999, "B", 0.0, -9.0, 1.0)
+        >>> finding(Report("", (), {}, None, (), None, {}, (), (first, then), {}, ()))
         'Two stages: LR1 (A) to step 93, LR2 (B) to step 1,999.'
         >>> finding(Report("", (), {}, None, (), None, {}, (), (), {}, ()))
         'No stages: the local learning coefficient has not been measured.'
@@ -173,8 +177,8 @@ def health_table(report: Report) -> list[HealthRow]:
 
 
 def _failed_chains(failed: tuple[int, ...], chains: int) -> str:
-    if not failed:
-        return f"0 of {chains}"
+    if len(failed) in (0, chains):
+        return f"{len(failed)} of {chains}"
     names = f"chain{'s' if len(failed) > 1 else ''} {', '.join(map(str, failed))}"
     return f"{len(failed)} of {chains} ({names})"
 
@@ -239,9 +243,9 @@ def render_report(report: Report) -> str:
         finding=finding(report),
         stage_headings=STAGE_HEADINGS,
         stages=stage_table(report),
-        stage_figure=_figure_data(plot_stages(report)),
-        dynamics_figure=_figure_data(*_both(plot_dynamics, report)),
-        metrics_figure=_figure_data(*_both(plot_metrics, report)),
+        stage_figure=_figure_data(plot_stages, report),
+        dynamics_figure=_figure_data(plot_dynamics, report),
+        metrics_figure=_figure_data(plot_metrics, report),
         shares=_shares(report),
         health_headings=HEALTH_HEADINGS,
         health=health_table(report),
@@ -266,20 +270,17 @@ def write_report(report: Report, path: Path) -> None:
         file.write(render_report(report).encode())
 
 
-def _both(plot: Callable[[Report, int], go.Figure], report: Report) -> list[go.Figure]:
-    """A picture for a wide and for a narrow window."""
-    return [plot(report, 3), plot(report, 1)]
+def _figure_data(plot: Callable[[Report, int], go.Figure], report: Report) -> dict[str, Any]:
+    """A picture as the page holds it, or the words that stand for it.
 
-
-def _figure_data(wide: go.Figure, narrow: go.Figure | None = None) -> dict[str, Any]:
-    """A picture as the page holds it, or the words that stand for it."""
-    parts = wide.to_plotly_json()
-    if not parts["data"]:
-        return {"words": parts["layout"]["annotations"][0]["text"]}
-    layout = parts["layout"] if narrow is None else narrow.to_plotly_json()["layout"]
-    data = {"data": parts["data"], "wide": parts["layout"], "narrow": layout}
-    text = json.dumps(data, cls=PlotlyJSONEncoder, sort_keys=True, allow_nan=False)
-    return {"json": Markup(text.replace("<", "\\u003c")), "height": parts["layout"]["height"]}
+    The traces are the same in a wide and in a narrow window; only the layout is told apart.
+    """
+    wide, narrow = (plot(report, width).to_plotly_json() for width in (PAGE_WIDTH, PHONE_WIDTH))
+    if not wide["data"]:
+        return {"words": wide["layout"]["annotations"][0]["text"]}
+    parts = {"data": wide["data"], "wide": wide["layout"], "narrow": narrow["layout"]}
+    text = json.dumps(parts, cls=PlotlyJSONEncoder, sort_keys=True)
+    return {"json": Markup(text.replace("<", "\\u003c")), "height": wide["layout"]["height"]}
 
 
 def _shares(report: Report) -> str:
@@ -287,4 +288,5 @@ def _shares(report: Report) -> str:
     if report.trajectory is None:
         return UNKNOWN
     shares = [f"{100 * share:.1f}" for share in report.trajectory.explained_variance_ratio[:3]]
-    return " and ".join([", ".join(shares[:-1]), shares[-1]] if len(shares) > 1 else shares) + " %"
+    before = f"{', '.join(shares[:-1])} and " if len(shares) > 1 else ""
+    return f"{before}{shares[-1]}\N{NO-BREAK SPACE}%"

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position, mean_stderr
+from ontogeny.records import Chains
+
+
+def chains_of(losses, step=0, burn_in=0, initial=1.0, nbeta=10.0, block=2):
+    """Chains with two positions, whose losses are half and one and a half times the loss."""
+    losses = np.asarray(losses, dtype=float)
+    initial_losses = np.broadcast_to(np.asarray(initial, dtype=float), losses.shape)
+
+    def blocks(whole):
+        positions = whole[:, :, None] * np.array([0.5, 1.5])
+        return positions.reshape(len(whole), -1, block, 2).mean(axis=2)
+
+    return Chains(
+        step=step,
+        losses=losses,
+        initial_losses=initial_losses,
+        position_losses=blocks(losses),
+        initial_position_losses=blocks(initial_losses),
+        nbeta=nbeta,
+        step_size=1e-3,
+        localization=1.0,
+        burn_in=burn_in,
+    )
+
+
+def correlated(repeats, chains, draws, time, share, seed=0):
+    """Stationary draws of variance 1, a share of it an AR(1) process, the rest white."""
+    rng = np.random.default_rng(seed)
+    a = np.exp(-1 / time) if time else 0.0
+    slow = rng.normal(size=(repeats, chains, draws))
+    for i in range(1, draws):
+        slow[..., i] = a * slow[..., i - 1] + np.sqrt(1 - a * a) * slow[..., i]
+    white = rng.normal(size=slow.shape)
+    return np.sqrt(share) * slow + np.sqrt(1 - share) * white
+
+
+# The estimate ------------------------------------------------------------------------------------
+
+
+def test_it_is_nbeta_times_the_excess():
+    curve = estimate_llc([chains_of([[1.0, 1.2, 1.4, 1.2], [1.4, 1.6, 1.4, 1.6]])])
+    assert np.allclose(curve.values, [[3.5]])
+    assert np.allclose(curve.chains, [[2.0, 5.0]])
+    assert (curve.name, curve.unit, curve.items, curve.warnings) == ("llc", "", ("",), ())
+
+
+def test_burn_in_never_enters_the_mean():
+    losses = np.full((2, 8), 1.3)
+    losses[:, :4] = 1e6
+    for burned in (chains_of(losses, burn_in=4), chains_of(losses)):
+        assert np.allclose(estimate_llc([burned], burn_in=4).values, 3.0)
+        assert np.allclose(llc_by_position([burned], burn_in=4).values, [[1.5, 4.5]])
+    assert np.allclose(estimate_llc([chains_of(losses, burn_in=4)]).values, 3.0)
+    assert np.allclose(llc_by_position([chains_of(losses)], burn_in=3).values, [[1.5, 4.5]])
+
+
+def test_a_failed_chain_is_excluded_and_named():
+    losses = np.array([[1.2] * 6, [1.4] * 6, [9.0, 9.0, np.nan, np.nan, np.nan, np.nan]])
+    curve = estimate_llc([chains_of(losses, step=70)])
+    assert np.allclose(curve.values, 3.0)
+    assert np.allclose(curve.chains, [[2.0, 4.0, np.nan]], equal_nan=True)
+    assert curve.warnings == ("step 70: 1 of 3 chains failed (2); they are left out",)
+    assert np.allclose(llc_by_position([chains_of(losses)]).values, [[1.5, 4.5]])
+
+
+def test_a_chain_that_failed_after_its_burn_in_or_during_it_has_failed():
+    early = chains_of([[np.nan] * 6, [1.2] * 6], burn_in=4)
+    assert np.isnan(estimate_llc([early]).chains[0, 0])
+
+
+def test_where_all_chains_failed_there_is_no_value():
+    good, bad = chains_of([[1.2] * 4] * 2, step=1), chains_of([[np.nan] * 4] * 2, step=2)
+    for curve in (estimate_llc([good, bad]), llc_by_position([good, bad])):
+        assert np.isfinite(curve.values[0]).all()
+        assert np.isnan(curve.values[1]).all()
+        assert np.isnan(curve.stderr[1]).all()
+        assert curve.warnings == ("step 2: 2 of 2 chains failed (0, 1); no estimate is left",)
+
+
+def test_checkpoints_come_in_order():
+    curve = estimate_llc([chains_of([[s / 10 + 1.0] * 4], step=s) for s in (30, 5, 20)])
+    assert curve.steps.tolist() == [5, 20, 30]
+    assert np.allclose(curve.values[:, 0], [5, 20, 30])
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 4))
+def test_positions_average_to_the_whole(chains, blocks, burned):
+    losses = np.random.default_rng(0).normal(2.0, 1.0, (chains, 2 * (blocks + burned)))
+    one = chains_of(losses, burn_in=2 * burned)
+    assert np.allclose(llc_by_position([one]).values.mean(), estimate_llc([one]).values)
+    assert llc_by_position([one]).items == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: estimate_llc([]), "no chains"),
+        (lambda: estimate_llc([chains_of([[1.0] * 4])] * 2), "same checkpoint"),
+        (lambda: estimate_llc([chains_of([[1.0] * 4])], burn_in=4), "must leave some"),
+        (lambda: estimate_llc([chains_of([[1.0] * 4])], burn_in=-1), "must leave some"),
+        (lambda: llc_by_position([chains_of([[1.0] * 4])], burn_in=3), "no whole block of 2"),
+        (
+            lambda: estimate_llc(
+                [chains_of([[1.0] * 4]), chains_of([[1.0] * 4], step=1, nbeta=20.0)]
+            ),
+            r"different settings.*10\.0.*20\.0",
+        ),
+    ],
+)
+def test_what_makes_no_curve_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# Its error ---------------------------------------------------------------------------------------
+
+
+def test_what_the_minibatches_do_to_both_losses_drops_out():
+    """Minibatch noise that the checkpoint's loss shares is no error, what it does not share is."""
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(0, 0.5, (4, 100)), rng.normal(0, 0.1, (4, 100))
+    curve = estimate_llc([chains_of(1.3 + shared + own, initial=1.0 + shared)])
+    quiet = estimate_llc([chains_of(1.3 + own, initial=1.0)])
+    assert np.allclose(curve.values, quiet.values)
+    assert np.allclose(curve.stderr, quiet.stderr)
+
+
+def test_the_error_of_the_initial_loss_counts():
+    """Its noise is independent of that of the draws here: variances add, 0.1² + 0.2² over 400."""
+    rng = np.random.default_rng(0)
+    own, initial = rng.normal(1.3, 0.1, (4, 100)), rng.normal(1, 0.2, (4, 100))
+    stderr = estimate_llc([chains_of(own, initial=initial)]).stderr[0, 0]
+    expected = 10 * np.hypot(0.1, 0.2) / 20
+    assert expected * 0.9 < stderr < 2 * expected  # the largest of several estimates
+    found = initial_loss([chains_of(own, initial=initial)])
+    assert np.isclose(found.values[0, 0], initial.mean())
+    assert np.isclose(found.stderr[0, 0], initial.std(ddof=1) / 20)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 6), st.integers(1, 40), st.floats(0.0, 3.0))
+def test_the_error_is_never_below_what_the_chains_say(chains, draws, spread):
+    rng = np.random.default_rng(chains * draws)
+    sample = rng.normal(size=(chains, draws)) + spread * rng.normal(size=(chains, 1))
+    error = mean_stderr(sample)
+    assert error >= sample.mean(axis=1).std(ddof=1) / np.sqrt(chains) - 1e-12
+    assert error >= sample.std(ddof=1) / np.sqrt(sample.size) - 1e-12
+    if draws >= 4:
+        assert error >= array_stats.mcse(sample) - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("chains", "draws", "time", "share", "worst"),
+    [
+        (1, 12, 0, 1.0, 1.0),
+        (1, 300, 10, 1.0, 1.15),
+        (1, 300, 10, 0.1, 1.15),
+        (4, 12, 0, 1.0, 1.0),
+        (4, 50, 10, 1.0, 1.15),
+        (4, 300, 10, 0.1, 1.0),
+        (4, 300, 50, 1.0, 1.15),
+        (10, 50, 50, 0.1, 1.15),
+    ],
+)
+def test_the_error_is_honest(chains, draws, time, share, worst):
+    """The mean misses the truth, 0, by one stated error in root mean square, or little more.
+
+    `time` is the correlation time in draws. The mean square of 200 normal scores has a standard
+    error of 0.1, and of scores with as few degrees of freedom as there are chains about 0.15.
+    """
+    scores = [
+        draw.mean() / mean_stderr(draw) for draw in correlated(200, chains, draws, time, share)
+    ]
+    assert np.mean(np.square(scores)) <= worst**2 + 4 * 0.15
+
+
+def test_the_error_shrinks_with_the_draws():
+    long, short = (mean_stderr(correlated(1, 4, n, 5, 1.0)[0]) for n in (6400, 400))
+    assert 1 / 8 < long / short < 1 / 2  # 1/4, and each is known to about a fifth
+
+
+def test_too_few_draws_have_no_error_or_a_large_one():
+    assert np.isnan(mean_stderr(np.ones((1, 1))))
+    assert np.isnan(mean_stderr(np.ones((0, 5))))
+    assert np.isclose(mean_stderr(np.array([[0.0], [1.0]])), 0.5)
+    assert np.isclose(mean_stderr(np.array([[0.0, 1.0]])), 0.5)

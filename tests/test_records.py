@@ -1,0 +1,101 @@
+"""Records declare their axes once, and survive the disk."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ontogeny import records
+from ontogeny.records import Chains, Curve, Measurements, axes_of, to_xarray
+from ontogeny.storage import load_key, load_record, save_record
+
+MEASURED = [
+    records.Chains,
+    records.Outputs,
+    records.References,
+    records.Measurements,
+    records.Curve,
+    records.Trajectory,
+    records.Circles,
+]
+SIZES = st.integers(1, 4)
+
+
+def example(kind, sizes):
+    """A record with the given size of each of its axes, found in its annotations."""
+    axes = axes_of(kind)
+    values = {}
+    for name, hint in records.fields_of(kind).items():
+        if name in axes:
+            shape = [int(axis) if axis.isdigit() else sizes[axis] for axis in axes[name]]
+            numbers = np.arange(float(np.prod(shape))).reshape(shape)
+            is_int = "Int" in str(hint)
+            values[name] = numbers.astype(np.int64) if is_int else numbers
+        elif hint in (int, float, str):
+            values[name] = hint(3)
+        else:
+            values[name] = ("a", "b", "ü")
+    return kind(**values)
+
+
+def equal(a, b):
+    for name in records.fields_of(type(a)):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert type(getattr(a, name)) is type(getattr(b, name))
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+@given(data=st.data())
+def test_save_then_load_is_the_identity(kind, data, tmp_path_factory):
+    names = {axis for axes in axes_of(kind).values() for axis in axes}
+    record = example(kind, {name: data.draw(SIZES) for name in names})
+    path = tmp_path_factory.mktemp("records") / "record.npz"
+    save_record(record, path, key="abc")
+    equal(load_record(kind, path), record)
+    assert load_key(path) == "abc"
+
+
+@given(losses=hnp.arrays(np.float64, (2, 3), elements=st.floats(allow_nan=True)))
+def test_every_float_survives_nan_and_infinities_included(losses, tmp_path_factory):
+    record = dataclasses.replace(
+        example(Chains, dict.fromkeys(["chain", "draw"], 1) | {"block": 1, "position": 1}),
+        losses=losses,
+    )
+    path = tmp_path_factory.mktemp("records") / "record.npz"
+    save_record(record, path)
+    np.testing.assert_array_equal(load_record(Chains, path).losses, losses)
+
+
+def test_the_same_record_has_the_same_bytes(tmp_path):
+    record = example(Measurements, {"row": 3})
+    for name in ("a", "b"):
+        save_record(record, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_is_absent_stays_absent(tmp_path):
+    curve = Curve("loss", "nat", np.array([0]), np.zeros((1, 1)), np.zeros((1, 1)))
+    save_record(curve, tmp_path / "curve.npz")
+    assert load_record(Curve, tmp_path / "curve.npz").chains is None
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+def test_records_are_frozen(kind):
+    sizes = {axis: 1 for axes in axes_of(kind).values() for axis in axes}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(example(kind, sizes), next(iter(records.fields_of(kind))), 0)
+
+
+def test_a_curve_becomes_a_labelled_dataset():
+    curve = Curve("x", "", np.array([1, 5]), np.eye(2), np.zeros((2, 2)), ("a", "b"))
+    dataset = to_xarray(curve)
+    assert dataset["values"].sel(step=5, item="b").item() == 1
+    assert dataset.attrs["name"] == "x"
+
+
+def test_chains_become_what_arviz_expects():
+    sizes = {"chain": 2, "draw": 4, "block": 2, "position": 3}
+    assert to_xarray(example(Chains, sizes))["losses"].dims == ("chain", "draw")

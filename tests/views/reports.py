@@ -1,0 +1,78 @@
+"""Reports that the tests of the views share."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ontogeny.analysis.reading import Report
+from ontogeny.records import Curve, Diagnosis, Milestone, Stage, Trajectory
+
+EMPTY = Report("Nothing", (), {}, None, (), None, {}, (), (), {}, ())
+STEPS = np.array([0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000])
+TYPES = "AABBA"
+
+
+def curve(name, values, items=("",), stderr=None, steps=STEPS):
+    values = np.asarray(values, dtype=float).reshape(len(steps), len(items))
+    error = np.full(values.shape, np.nan) if stderr is None else np.full(values.shape, stderr)
+    return Curve(name, "", steps, values, error, tuple(items))
+
+
+def stages_between(ends, types=TYPES):
+    starts = [0, *ends[:-1]]
+    return tuple(
+        Stage(f"LR{i}", start, end, kind, -0.5 * i, 10.0 * i, 0.25)
+        for i, (start, end, kind) in enumerate(zip(starts, ends, types, strict=True), start=1)
+    )
+
+
+def trajectory(points, steps=None):
+    points = np.asarray(points, dtype=float)
+    n, n_components = points.shape
+    steps = np.arange(n) if steps is None else steps
+    shares = np.array([0.563, 0.152, 0.068])[:n_components]
+    return Trajectory(steps, points, points, shares, np.eye(n_components), np.zeros(n_components))
+
+
+def full():
+    """A run of five stages in which one estimate is suspect and one failed."""
+    n = len(STEPS)
+    values = np.linspace(0.0, 50.0, n)
+    values[3] = np.nan
+    verdicts = ["ok"] * n
+    verdicts[3], verdicts[6] = "failed", "suspect"
+    reasons = {"ok": (), "suspect": ("R-hat 1.2 is too large",), "failed": ("chains blew up",)}
+    curves = {
+        "loss": curve("loss", np.linspace(4.0, 1.0, n), stderr=0.01),
+        "llc": curve("llc", values, stderr=1.5),
+        "icl_score": curve("icl_score", np.linspace(0.0, -3.0, n)),
+        "my_metric": curve("my_metric", np.sin(np.arange(n))),
+    }
+    angle = np.linspace(0.0, 4.0, n)
+    spiral = np.stack([angle * np.cos(angle), angle * np.sin(angle), angle], axis=1)
+    return Report(
+        title="In-context linear regression",
+        notes=("A note to read first",),
+        curves=curves,
+        smooth_llc=curve("llc", np.linspace(0.0, 50.0, n), stderr=0.5),
+        diagnoses=tuple(
+            Diagnosis(int(s), float(v), 1.5, 1.01, 900.0, 4, (1,), w, reasons[w])
+            for s, v, w in zip(STEPS, values, verdicts, strict=True)
+        ),
+        trajectory=trajectory(spiral, STEPS),
+        reference_scores={"ridge": np.array([1.0, 2.0, 3.0])},
+        milestones=(
+            Milestone(10, 8, 12, 0.97, "plateau"),
+            Milestone(100, None, None, None, "maximum"),
+            Milestone(500, 400, 600, 0.8, "plateau"),
+            Milestone(1000, 900, 1100, 0.9, "minimum"),
+        ),
+        stages=stages_between([10, 100, 500, 1000, 2000]),
+        settings={"sampler": {"step_size": 3e-4, "chains": 4}},
+        missing=("The Hessian",),
+    )
+
+
+def without(report, part):
+    """The same report with one part absent."""
+    return replace(report, **{part: getattr(EMPTY, part)})

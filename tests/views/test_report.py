@@ -1,0 +1,196 @@
+import json
+import re
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plotly.offline import get_plotlyjs
+
+from ontogeny.analysis.reading import Report
+from ontogeny.views.report import (
+    LONG_TABLE,
+    STAGE_HEADINGS,
+    finding,
+    health_summary,
+    health_table,
+    measured,
+    render_report,
+    stage_table,
+    write_report,
+)
+from tests.views.reports import EMPTY, STEPS, curve, full, stages_between, without
+
+COLLECTIONS = [field.name for field in fields(Report) if field.name != "title"]
+
+
+def own_part(page):
+    """The page without plotly itself."""
+    assert page.count(get_plotlyjs()) == 1
+    return page.replace(get_plotlyjs(), "")
+
+
+def figure_data(page):
+    """The data of the figures, read as strictly as a browser reads them."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    texts = re.findall(
+        r'<script type="application/json" id="(.*?)-data">(.*?)</script>', page, re.S
+    )
+    return {name: json.loads(text, parse_constant=refuse) for name, text in texts}
+
+
+# The page
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path):
+    write_report(full(), tmp_path / "deep" / "one.html")
+    assert (tmp_path / "deep" / "one.html").read_bytes() == render_report(full()).encode()
+
+
+def test_the_page_loads_nothing():
+    page = own_part(render_report(full()))
+    assert not re.search(r"https?:|\bsrc\s*=|\bhref\s*=|url\(|@import|<link|<iframe|<img", page)
+    assert "default-src 'none'" in page  # and the browser holds it, and plotly, to that
+
+
+def test_every_stage_note_gap_setting_and_verdict_is_there():
+    page = own_part(render_report(full()))
+    for row in stage_table(full()):
+        assert all(f">{cell}<" in page for cell in row)
+    for word in ("ok", "suspect", "failed", "R-hat 1.2 is too large", "chains blew up"):
+        assert word in page
+    for text in (finding(full()), "A note to read first", "The Hessian", "step_size", "0.0003"):
+        assert text in page
+
+
+def test_the_caption_warns_of_random_walks_and_gives_the_shares():
+    page = own_part(render_report(full()))
+    assert "random walk" in page
+    assert "61, 15 and 7 %" in page
+    assert "56.3, 15.2 and 6.8\N{NO-BREAK SPACE}%" in page
+
+
+def test_three_figures_are_valid_json_in_a_wide_and_a_narrow_layout():
+    figures = figure_data(render_report(full()))
+    assert list(figures) == ["figure-stages", "figure-dynamics", "figure-metrics"]
+    for figure in figures.values():
+        assert figure["data"]
+        assert figure["wide"]["height"] > 0
+        assert figure["narrow"]["height"] > 0
+
+
+def test_values_that_are_not_finite_stay_out_of_the_json():
+    wild = np.where(np.arange(len(STEPS)) % 3 == 0, np.inf, np.nan)
+    curves = {name: curve(name, wild, stderr=np.inf) for name in ("loss", "llc", "weight_norm")}
+    many = curve("many", np.full((len(STEPS), 30), np.nan), tuple(map(str, range(30))))
+    report = replace(full(), curves=curves | {"many": many})
+    assert len(figure_data(render_report(report))) == 3
+
+
+@pytest.mark.parametrize("part", COLLECTIONS)
+def test_each_part_may_be_absent(part):
+    assert full().title in render_report(without(full(), part))
+
+
+def test_an_empty_report_says_what_is_missing():
+    page = own_part(render_report(EMPTY))
+    assert not figure_data(page)
+    for words in (
+        "No stages: the local learning coefficient has not been measured.",
+        "Neither the loss nor the learning coefficient has been measured.",
+        "Essential dynamics has not been measured.",
+        "No metric has been measured.",
+        "has not been estimated at any checkpoint",
+        "The settings that made this run are not recorded.",
+    ):
+        assert words in page
+
+
+def test_text_of_users_is_shown_letter_by_letter():
+    evil = "<b>bold</b></script><script>alert(1)</script>"
+    report = full()
+    stage = replace(report.stages[0], name=evil)
+    page = own_part(
+        render_report(
+            replace(
+                report,
+                title=evil,
+                notes=(evil,),
+                missing=(evil,),
+                settings={evil: {evil: evil}},
+                stages=(stage, *report.stages[1:]),
+                curves=report.curves | {evil: curve(evil, STEPS)},
+                reference_scores={evil: np.zeros(3)},
+            )
+        )
+    )
+    assert "<b>bold" not in page
+    assert "alert(1)</script>" not in page
+    assert "&lt;b&gt;bold" in page
+    assert len(figure_data(page)) == 3
+
+
+def test_a_long_table_of_health_is_folded_but_its_troubles_are_not():
+    report = full()
+    more = tuple(replace(report.diagnoses[0], step=10_000 + i) for i in range(LONG_TABLE))
+    short = own_part(render_report(report))
+    long = own_part(render_report(replace(report, diagnoses=report.diagnoses + more)))
+    assert "<details>" not in short
+    visible, folded = long.split("<details>")
+    assert visible.count("chains blew up") == folded.count("chains blew up") == 1
+    assert "10,011" in folded
+    assert "10,011" not in visible
+
+
+# Its parts in plain text
+
+
+@pytest.mark.parametrize(
+    ("n", "start"),
+    [(1, "One stage: LR1 (A)"), (2, "Two stages: LR1 (A)"), (12, "12 stages: LR1 (A)")],
+)
+def test_the_finding_counts_in_words(n, start):
+    stages = stages_between(range(1, n + 1), "A" * n)
+    assert finding(replace(EMPTY, stages=stages)).startswith(start)
+
+
+def test_an_llc_without_stages_is_another_finding_than_no_llc():
+    flat = replace(EMPTY, curves={"llc": curve("llc", np.zeros(len(STEPS)))})
+    assert finding(flat) == "No stages were found in the local learning coefficient."
+
+
+def test_the_stage_table_knows_how_each_stage_ends():
+    rows = stage_table(full())
+    assert len(rows[0]) == len(STAGE_HEADINGS)
+    assert [row.milestone for row in rows] == [
+        "8 to 12",
+        "—",
+        "400 to 600",
+        "900 to 1,100",
+        "end of the run",
+    ]
+    assert [row.probability for row in rows] == ["0.97", "—", "0.80", "0.90", "—"]
+    assert rows[0].delta_llc == "+10.00 ± 0.25"
+
+
+def test_the_health_table_shows_what_is_unknown_as_a_dash():
+    rows = health_table(full())
+    assert rows[3].llc == "—"
+    assert rows[3].failed == "1 of 4 (chain 1)"
+    assert rows[3].reasons == "chains blew up"
+    assert health_summary(full()) == "10 of 12 estimates are ok; 1 suspect, 1 failed."
+
+
+@given(
+    st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6),
+    st.floats(1e-6, 1e6),
+)
+def test_a_measured_number_is_rounded_by_less_than_a_tenth_of_its_error(value, stderr):
+    text = measured(value, stderr).replace("−", "-").replace(",", "")
+    shown, error = map(float, text.split(" ± "))
+    assert abs(shown - value) <= 0.5 * stderr / 10 * 1.01 or abs(shown - value) <= 0.5
+    assert error == pytest.approx(stderr, rel=0.06) or abs(error - stderr) <= 0.5
