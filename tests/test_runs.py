@@ -131,14 +131,16 @@ def test_weights_survive_the_disk(tmp_path):
 
 
 def test_workers_end_when_their_parent_is_killed(run):
-    """The parent alone is killed; the same command then measures what was missing."""
+    """The parent alone is killed; the same script then measures what was missing.
+
+    The script has no `if __name__ == "__main__":`, and needs none.
+    """
     program = (
         "from pathlib import Path\n"
         "from ontogeny.runs import open_run\n"
         "from tests.examples import Asking, weight_times\n"
-        "if __name__ == '__main__':\n"
-        f"    run = open_run(Path({str(run.folder)!r}))\n"
-        "    run.measure(weight_times, range(5), Asking(seconds=0.7))\n"
+        f"run = open_run(Path({str(run.folder)!r}))\n"
+        "run.measure(weight_times, range(5), Asking(seconds=0.7))\n"
     )
     script = run.folder / "script.py"
     script.write_text(program)

@@ -68,8 +68,14 @@ def measure(folder: Path, *, device: Device = "cpu") -> None:
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
-    from ontogeny.views import STAGE_HEADINGS, finding, stage_table
-    from ontogeny.views import write_curves, write_report, write_stages
+    from ontogeny.views import (
+        STAGE_HEADINGS,
+        finding,
+        stage_table,
+        write_curves,
+        write_report,
+        write_stages,
+    )
 
     found = read_run(folder)
     write_curves(found, folder / "curves")

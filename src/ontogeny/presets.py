@@ -49,7 +49,7 @@ class Plan:
 
 
 def spread(
-    steps: Int[np.ndarray, " checkpoint"], log: int, linear: int = 0
+    steps: Int[np.ndarray, " checkpoint"], log: int, linear: int = 0, first: int = 10
 ) -> Int[np.ndarray, " step"]:
     """Choose checkpoints that are spread evenly over log-step, and over steps in addition.
 
@@ -57,21 +57,23 @@ def spread(
         steps: The steps that there are, increasing.
         log: About how many to spread over log-step; neighbours that coincide count once.
         linear: About how many to spread over steps.
+        first: Where the even spread over log-step begins: little happens before.
 
     Returns:
         Distinct steps, the first and the last included.
 
     Examples:
-        >>> spread(np.arange(1000), log=4).tolist()
-        [0, 9, 99, 999]
+        >>> spread(np.arange(1001), log=3).tolist()
+        [0, 10, 100, 1000]
     """
-    positions = np.concatenate(
+    wanted = np.concatenate(
         [
-            np.expm1(np.linspace(np.log1p(steps[0]), np.log1p(steps[-1]), log)),
+            steps[[0, -1]],
+            np.geomspace(min(first, steps[-1]), steps[-1], log),
             np.linspace(steps[0], steps[-1], linear),
         ]
     )
-    nearest = np.abs(steps[None, :] - positions[:, None]).argmin(axis=1)
+    nearest = np.abs(steps[None, :] - wanted[:, None]).argmin(axis=1)
     return np.unique(steps[nearest])
 
 
@@ -139,7 +141,7 @@ def _quick(seed: int, device: str) -> Plan:
             "two of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
         ),
         training=training,
-        sampler=Sampler(chains=4, draws=150, burn_in=50, batch_size=64, seed=seed),
+        sampler=Sampler(chains=4, draws=125, burn_in=50, batch_size=64, block=25, seed=seed),
         llc_steps=(28, 0),
         sample=256,
         curvature=(Curvature(examples=256, probes=16), 8),
@@ -154,14 +156,14 @@ def _standard(seed: int, device: str) -> Plan:
         log_checkpoints=150,
         linear_checkpoints=200,
         seed=seed,
-        threads=2,
+        threads=1,
         device=device,
     )
     return _regression_plan(
         size="standard",
         notes=(),
         training=training,
-        sampler=Sampler(chains=4, draws=400, burn_in=200, batch_size=64, seed=seed),
+        sampler=Sampler(chains=4, draws=800, burn_in=300, batch_size=64, seed=seed),
         llc_steps=(36, 40),
         sample=1024,
         curvature=(Curvature(examples=512, probes=32), 16),
@@ -178,7 +180,15 @@ def _paper(seed: int, device: str) -> Plan:
             "sequences, and the loss at the checkpoint is measured on 2^20 sequences of its own.",
         ),
         training=training,
-        sampler=Sampler(chains=10, draws=5000, burn_in=0, batch_size=1024, seed=seed),
+        sampler=Sampler(
+            nbeta=200 / 3,
+            localization=20 / 3,
+            chains=10,
+            draws=5000,
+            burn_in=0,
+            batch_size=1024,
+            seed=seed,
+        ),
         llc_steps=None,
         sample=8192,
         curvature=(Curvature(examples=1024, probes=100), None),

@@ -14,8 +14,10 @@ import importlib
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import traceback
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -165,7 +167,8 @@ class Run:
         executor: Executor | None,
     ) -> Iterator[None]:
         """Do the units of work, yielding as each of them ends."""
-        distributable = isinstance(self.checkpoints, CheckpointFolder) and self.problem.name
+        named = self.problem.name and not self.problem.name.startswith("__main__")
+        distributable = named and isinstance(self.checkpoints, CheckpointFolder)
         if asked["device"] != "cpu" or not distributable:
             for step in steps:
                 measure_unit(self, probe, step, settings, asked, folder)
@@ -335,13 +338,30 @@ def threads(n: int) -> Iterator[None]:
 @contextmanager
 def worker_pool() -> Iterator[Executor]:
     """One process for each core; each computes with one thread, and ends if this one is killed."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+    with _hidden_main():
+        for _ in range(workers):
+            pool.submit(int)  # starts a process
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again: they need strings only.
+
+    Otherwise every script would need `if __name__ == "__main__":`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _die_with_parent() -> None:

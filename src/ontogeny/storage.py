@@ -104,7 +104,7 @@ def save_record(record: Any, path: Path, key: str = "") -> None:
 
 def _read(path: Path, read: Callable[[Any], R]) -> R:
     try:
-        with np.load(path, allow_pickle=False) as entries:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entries:
             return read(entries)
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -187,7 +187,8 @@ def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, 
     first = chains.burn_in if burn_in is None else burn_in
     if not 0 <= first < chains.losses.shape[1]:
         raise ValueError(f"burn_in ({first}) must leave some of the {chains.losses.shape[1]} draws")
-    return (chains.losses - chains.initial_losses)[:, first:]
+    excess: np.ndarray = chains.losses - chains.initial_losses
+    return excess[:, first:]
 
 
 def kept_blocks(
@@ -203,7 +204,8 @@ def kept_blocks(
     block = -(-first * blocks // draws)
     if block == blocks:
         raise ValueError(f"burn_in ({first}) leaves no whole block of {draws // blocks} draws")
-    return (chains.position_losses - chains.initial_position_losses)[:, block:]
+    excess: np.ndarray = chains.position_losses - chains.initial_position_losses
+    return excess[:, block:]
 
 
 def checked(chains: Sequence[Chains]) -> tuple[list[Chains], tuple[str, ...]]:

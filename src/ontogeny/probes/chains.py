@@ -21,7 +21,8 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
     Every chain starts at the checkpoint and walks by stochastic gradient Langevin dynamics, each
     draw with a fresh minibatch, on which the checkpoint's own loss is measured too. Batches and
     noise are those of (seed, chain, draw), the same at every checkpoint, so that curves over
-    training are smooth; their errors are therefore common offsets. The network is in eval mode; frozen parameters and buffers stay as they are.
+    training are smooth; their errors are therefore common offsets. The network is in eval mode;
+    frozen parameters and buffers stay as they are.
 
     Args:
         problem: Gives the model, the data and the loss.

@@ -135,6 +135,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(setting.d_model, setting.d_model, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What attention adds to the residual stream, and the attention pattern."""
         heads = self.project(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         mixed, pattern = causal_attention(*heads.chunk(3, dim=-1))
         return self.output(mixed.transpose(1, 2).flatten(2)), pattern
@@ -152,6 +153,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual stream after the block, and the attention pattern."""
         attended, pattern = self.attention(self.attention_norm(x))
         x = x + attended
         return x + self.mlp(self.mlp_norm(x)), pattern
@@ -176,6 +178,7 @@ class RegressionTransformer(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "example position token"]
     ) -> Float[Tensor, "example position token"]:
+        """The outputs at every position."""
         return self.attend(tokens)[0]
 
     def attend(
