@@ -15,7 +15,13 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import (
+    ConstantKernel,
+    Hyperparameter,
+    Kernel,
+    Matern,
+    WhiteKernel,
+)
 
 from ontogeny.records import Curve
 
@@ -24,6 +30,7 @@ FEWEST_POINTS = 5
 SIGNAL_VARIANCES = (1e-4, 1e4)
 LENGTH_SCALES = (0.3, 3.0)
 NOISE_VARIANCES = (1e-8, 2.0)
+EXCESSES = (1e-3, 1e3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +71,9 @@ def smooth_curve(curve: Curve, grid: int = 400) -> SmoothCurve:
 
     $$ k(r) = s^2 (1 + u + u^2/3)\, e^{-u}, \qquad u = \sqrt 5\, |r| / \ell, $$
 
-    $e_i$ is noise of known size and $w_i$ noise of one unknown size. The marginal likelihood
-    picks that size, $s$, and $\ell$ between 0.3 and 3. The slope $f'$ is jointly Gaussian with
+    $e_i$ is noise of known size, up to a factor that is at least one, and $w_i$ noise of one
+    unknown size. The marginal likelihood picks that factor, that size, $s$, and $\ell$ between 0.3
+    and 3. The slope $f'$ is jointly Gaussian with
     $f$; its covariances are derivatives of $k$.
 
     Where the curve has chains, their errors are offsets that neighbouring checkpoints share:
@@ -103,7 +111,8 @@ def smooth_curve(curve: Curve, grid: int = 400) -> SmoothCurve:
     scale = float(values.std())
     scale = scale if scale > 1e-12 * np.abs(values).max() else 1.0
     unit, known = (values - values.mean()) / scale, known / scale**2
-    signal, length_scale, noise = _fit_process(x, unit, known)
+    signal, length_scale, noise, excess = _fit_process(x, unit, known)
+    known = known * (1 + excess)
     own = _covariance(x, x, signal, length_scale)[0, :, 0]
     inverse = np.linalg.inv(own + np.diag(known + noise))
     noise_there = np.maximum(noise * _quietness(inverse, unit, noise), NOISE_VARIANCES[0])
@@ -261,21 +270,48 @@ def _own_variance(
     return np.convolve(variance, np.full(5, 0.2), mode="valid")
 
 
+class _Excess(Kernel):  # type: ignore[misc]  # scikit-learn has no types
+    """Noise in proportion to the noise that is known, at the points of the fit."""
+
+    def __init__(self, variance: Any, factor: float = 1.0) -> None:
+        self.variance = variance
+        self.factor = factor
+
+    @property
+    def hyperparameter_factor(self) -> Hyperparameter:
+        return Hyperparameter("factor", "numeric", EXCESSES)
+
+    def __call__(self, x: Any, y: Any = None, eval_gradient: bool = False) -> Any:
+        noise = np.diag(self.factor * self.variance)
+        return (noise, noise[:, :, None]) if eval_gradient else noise
+
+    def diag(self, x: Any) -> Any:
+        return self.factor * self.variance
+
+    def is_stationary(self) -> bool:
+        return False
+
+
 def _fit_process(
     x: Float[np.ndarray, " point"],
     values: Float[np.ndarray, " point"],
     variance: Float[np.ndarray, " point"],
-) -> Float[np.ndarray, " 3"]:
-    """Variance of the signal, length scale and variance of the noise of highest likelihood."""
+) -> Float[np.ndarray, " 4"]:
+    """What maximises the likelihood.
+
+    Variance of the signal, length scale, variance of the noise that is the same everywhere, and
+    the excess over the known noise where that is not the same everywhere.
+    """
     kernel = ConstantKernel(1.0, SIGNAL_VARIANCES) * Matern(1.0, LENGTH_SCALES, nu=2.5)
-    process = GaussianProcessRegressor(
-        kernel + WhiteKernel(1e-3, NOISE_VARIANCES), alpha=variance, optimizer=_climb
-    )
+    kernel += WhiteKernel(1e-3, NOISE_VARIANCES)
+    if varied := bool(np.ptp(variance)):
+        kernel += _Excess(variance)
+    process = GaussianProcessRegressor(kernel, alpha=variance, optimizer=_climb)
     with warnings.catch_warnings():
         # A fit that ends on a bound is what the bounds are for.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted: np.ndarray = np.exp(process.fit(x[:, None], values).kernel_.theta)
-    return fitted
+    return fitted if varied else np.append(fitted, 0.0)
 
 
 def _climb(
@@ -286,7 +322,7 @@ def _climb(
     """Minimise from the given start and from "it is all noise", and keep the better end."""
     ends = [
         minimize(objective, at, jac=True, bounds=list(zip(*bounds.T, strict=True)))
-        for at in (start, np.array([0.0, 1.0, 0.0]))
+        for at in (start, np.array([0.0, 1.0, 0.0, 0.0][: len(start)]))
     ]
     best = min(ends, key=lambda end: float(end.fun))
     return best.x, float(best.fun)

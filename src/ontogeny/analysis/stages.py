@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,9 +21,8 @@ from ontogeny.records import Curve, Milestone, Stage
 
 # A plateau is flatter than this share of the steepest slope on either side of it.
 FLATNESS = 0.5
-# A change counts if it exceeds this many of its standard errors. Noise is looked at in many places,
-# and with three about one curve in fifty shows a milestone that is none.
-SIGMAS = 3.0
+# A change counts if it exceeds this many of its standard errors: noise is looked at in many places.
+SIGMAS = 3.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +41,15 @@ def find_milestones(
     The curve is smoothed in $x = \log(\text{step} + 1)$. Candidates are the zeros of its slope
     and the local minima of $|\text{slope}|$. Two rules thin them out:
 
-    - the change from each milestone to the next, and to the ends of the curve, exceeds three of
-      its standard errors;
+    - the change from each milestone to the next, and to the ends of the curve, exceeds 3.5 of its
+      standard errors;
     - a milestone between two rises, or between two falls, is a plateau: $|\text{slope}|$ there is
-      below half of the steepest slope on each side, of which three of its standard errors are
+      below half of the steepest slope on each side, of which 3.5 of its standard errors are
       taken off first.
 
     A flat beginning is therefore no milestone: nothing changed before it. The same rules are then
     applied to functions that the curve might be, whole chains resampled. What stands for a
-    milestone in such a function is the nearest one that is not past half-way to the next.
+    milestone in such a function is the nearest one between the steepest places on either side.
 
     Args:
         curve: A curve of one item, usually the local learning coefficient.
@@ -81,12 +81,12 @@ def find_milestones(
     found = _critical_points(smooth.mean, smooth.slope, noise)
     again = [_critical_points(value, slope, noise) for value, slope in functions]
 
-    last = len(smooth.steps) - 1
-    borders = np.concatenate([[0], (found[1:] + found[:-1]) / 2, [last]])
-    changes = np.diff(smooth.mean[[0, *found, last]])
+    ends = np.array([0, *found, len(smooth.steps) - 1])
+    steepest = [int(i + np.abs(smooth.slope[i : j + 1]).argmax()) for i, j in pairwise(ends)]
+    changes = np.diff(smooth.mean[ends])
     milestones = []
     for k, at in enumerate(found.tolist()):
-        seen = _seen(at, borders[k], borders[k + 1], again)
+        seen = _seen(at, steepest[k], steepest[k + 1], again)
         step = float(smooth.steps[at])
         inside = curve.steps[0] < round(step) < curve.steps[-1]
         if len(seen) < max(least_probability * draws, 1) or not inside:
@@ -239,9 +239,7 @@ def _kind(before: float, after: float) -> Literal["maximum", "minimum", "plateau
     return "maximum" if before > 0 else "minimum"
 
 
-def _seen(
-    at: int, low: float, high: float, again: Sequence[np.ndarray]
-) -> Int[np.ndarray, " draw"]:
+def _seen(at: int, low: int, high: int, again: Sequence[np.ndarray]) -> Int[np.ndarray, " draw"]:
     """The point nearest to `at` between two borders, for each draw that has one there."""
     near = [points[(points >= low) & (points <= high)] for points in again]
     return np.array([p[np.argmin(np.abs(p - at))] for p in near if len(p)], dtype=int)
