@@ -17,7 +17,7 @@ app = App(
 
 System = Literal["regression"]
 Size = Literal["quick", "standard", "paper"]
-Seed = Annotated[int, Parameter(help="Seed of the weights and of the training data.")]
+Seed = Annotated[int, Parameter(help="Seed of everything that is random.")]
 Folder = Annotated[
     Path | None, Parameter(help="Where the run lives; runs/SYSTEM-PRESET-seedN by default.")
 ]
@@ -101,10 +101,14 @@ def status(folder: Path) -> None:
         print(part)
 
 
-def main() -> None:
-    """Run a command; bad input gets one clear sentence and a non-zero exit."""
+def main(words: list[str] | None = None) -> None:
+    """Run a command; bad input gets one clear sentence and a non-zero exit.
+
+    Args:
+        words: The command and its options; those that the shell gave if absent.
+    """
     try:
-        app()
+        app(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
         _stop("interrupted; what was done is kept, the same command goes on from here", 130)
     except OSError as error:

@@ -45,7 +45,7 @@ class Plan:
     prefix: str
     problem: Problem
     training: Training
-    measurements: tuple[tuple[Callable[..., Any], Any, Int[np.ndarray, " step"]], ...]
+    measurements: tuple[tuple[Callable[..., Any], Any, Int[np.ndarray, " _"]], ...]
 
 
 def spread(

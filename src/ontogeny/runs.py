@@ -131,6 +131,7 @@ class Run:
         missing = [step for step in steps if step not in self.checkpoints]
         if missing:
             raise ValueError(f"{self.folder} has no checkpoint at step {missing[0]}")
+        check_device(device)
         name = name or probe.__name__
         asked = _question(self.problem, probe, settings, device)
         folder = self.folder / "measured" / name
@@ -322,6 +323,19 @@ def measure_elsewhere(folder: str, probe: str, asked: str, name: str, step: int)
 @lru_cache(maxsize=1)
 def _opened(folder: str) -> Run:
     return open_run(Path(folder))
+
+
+def check_device(device: str) -> None:
+    """Make sure that a device is there.
+
+    Raises:
+        ValueError: It is not.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"cannot compute on the device {device!r}: {reason}") from None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from ontogeny.problems.problem import Problem, untrained
 from ontogeny.progress import progress
 from ontogeny.records import Curve
-from ontogeny.runs import CheckpointFolder, Run, create_run, threads
+from ontogeny.runs import CheckpointFolder, Run, check_device, create_run, threads
 from ontogeny.storage import remove_leftovers, save_record, whole_file
 from ontogeny.streams import random_stream
 
@@ -174,10 +174,11 @@ def train(problem: Problem, folder: Path, training: Training) -> Run:
         The run, with the checkpoints of `checkpoint_steps(training)`.
 
     Raises:
-        ValueError: The folder belongs to another run, the saved state is damaged, or the loss
-            became infinite or nan.
+        ValueError: The folder belongs to another run, the saved state is damaged, the device is
+            not there, or the loss became infinite or nan.
         OSError: The disk is full.
     """
+    check_device(training.device)
     run = create_run(problem, folder, asdict(training))
     checkpoints = CheckpointFolder(folder / "checkpoints")
     keep = checkpoint_steps(training).tolist()

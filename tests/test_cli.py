@@ -1,0 +1,200 @@
+"""From nothing to a report by the commands that users type, and back from every mishap."""
+
+import csv
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ontogeny import cli, presets, storage
+from ontogeny.presets import Plan
+from ontogeny.probes import (
+    Curvature,
+    FixedBatch,
+    Metrics,
+    Sampler,
+    measure_curvature,
+    measure_metrics,
+    record_outputs,
+    record_references,
+    sample_chains,
+)
+from ontogeny.problems import regression
+from ontogeny.training import Training, checkpoint_steps
+
+
+def tiny(preset, seed, device):
+    """A plan that takes seconds."""
+    training = Training(
+        steps=40, batch_size=8, log_checkpoints=8, linear_checkpoints=8, seed=seed, device=device
+    )
+    steps = checkpoint_steps(training)
+    batch = FixedBatch(examples=4)
+    sampler = Sampler(chains=2, draws=20, burn_in=10, batch_size=8, block=10)
+    return Plan(
+        title="A tiny run",
+        notes=(f"It was made by a test of the {preset} preset.",),
+        prefix="T",
+        problem=regression(d_model=8, d_mlp=8, n_heads=2),
+        training=training,
+        measurements=(
+            (sample_chains, sampler, steps),
+            (measure_metrics, Metrics(examples=8), steps),
+            (measure_curvature, Curvature(examples=8, probes=2), steps[::6]),
+            (record_outputs, batch, steps),
+            (record_references, batch, steps[:1]),
+        ),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _tiny_presets(monkeypatch):
+    monkeypatch.setitem(presets.SYSTEMS, "regression", tiny)
+
+
+def command(*words):
+    """The exit status of a command."""
+    try:
+        cli.main([str(word) for word in words])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that was carried out whole."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(presets.SYSTEMS, "regression", tiny)
+        assert command("run", "regression", "--folder", folder) == 0
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_stages_stand_in_a_file_for_machines(finished):
+    found = json.loads((finished / "stages.json").read_text())
+    assert set(found) == {"milestones", "stages"}
+    assert found["stages"][0]["start"] == 0
+    assert found["stages"][-1]["end"] == 39
+    expected = {"name", "start", "end", "type", "delta_loss", "delta_llc", "delta_llc_stderr"}
+    for stage in found["stages"]:
+        assert set(stage) == expected
+        assert stage["type"] in {"A", "B"}
+    assert found["stages"][0]["name"] == "T1"
+
+
+@pytest.mark.parametrize("name", ["llc", "loss", "icl_score", "hessian_trace", "training_loss"])
+def test_every_curve_stands_in_a_file_for_machines(name, finished):
+    with (finished / "curves" / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) == {"step", "value", "stderr"}
+    assert all(np.isfinite(float(row["value"])) for row in rows)
+
+
+def test_curves_with_items_name_them(finished):
+    with (finished / "curves" / "llc_by_position.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["item"] for row in rows[:8]] == list("12345678")
+
+
+def test_the_report_is_there_and_says_what_it_should(finished):
+    page = (finished / "report.html").read_text()
+    assert "A tiny run" in page
+    assert "It was made by a test of the quick preset." in page
+    assert "T1" in page
+
+
+def test_the_same_command_again_changes_no_byte(finished):
+    before = contents(finished)
+    assert command("run", "regression", "--folder", finished) == 0
+    assert contents(finished) == before
+
+
+def test_the_parts_are_the_whole(finished, tmp_path, capfd):
+    folder = tmp_path / "parts"
+    assert command("train", "regression", "--folder", folder) == 0
+    capfd.readouterr()
+    assert command("status", folder) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "training: 14 of 14 checkpoints"
+    assert said[1] == "sample chains: 0 of 14 checkpoints"
+    assert command("report", folder) == 0
+    assert "Not all is measured yet: sample chains: 0 of 14 checkpoints." in capfd.readouterr().out
+    assert command("measure", folder) == 0
+    assert command("report", folder) == 0
+    found = {path.relative_to(folder): data for path, data in contents(folder).items()}
+    whole = {path.relative_to(finished): data for path, data in contents(finished).items()}
+    assert found == whole
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("report", "nowhere"), "nowhere holds no run"),
+        (("status", "nowhere"), "nowhere holds no run"),
+        (("measure", "nowhere"), "nowhere holds no run"),
+        (("run", "regression", "--device", "abacus"), "cannot compute on the device 'abacus'"),
+    ],
+)
+def test_bad_input_gets_one_sentence(words, sentence, monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert command(*words) == 1
+    said = capfd.readouterr().err.strip()
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unknown_options_are_refused(capfd):
+    assert command("run", "regression", "--present", "quick") != 0
+    assert "--present" in capfd.readouterr().err
+
+
+def test_a_folder_of_another_run_is_refused(finished, capfd):
+    before = contents(finished)
+    assert command("run", "regression", "--seed", 7, "--folder", finished) == 1
+    assert "made with training.seed = 0, not 7" in capfd.readouterr().err
+    assert contents(finished) == before
+
+
+def test_a_full_disk_gets_one_sentence_and_loses_nothing(finished, monkeypatch, capfd):
+    before = contents(finished)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage.os, "fsync", fail)
+    assert command("report", finished) == 1
+    said = capfd.readouterr().err.strip()
+    assert "No space left on device" in said
+    assert len(said.splitlines()) == 1
+    assert contents(finished) == before
+
+
+@pytest.mark.parametrize("cut", [0, 100])
+def test_a_damaged_measurement_is_named(cut, finished, tmp_path, capfd):
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(finished), str(folder)], check=True)
+    path = folder / "measured" / "sample_chains" / "00000000.npz"
+    path.write_bytes(path.read_bytes()[:cut])
+    assert command("report", folder) == 1
+    assert "00000000.npz is not a whole record" in capfd.readouterr().err
+
+
+def test_help_is_instant_because_nothing_heavy_is_imported():
+    program = (
+        "import sys\n"
+        "from ontogeny.cli import app\n"
+        "app(['--help'])\n"
+        "heavy = {'torch', 'plotly', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(bool(heavy))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
