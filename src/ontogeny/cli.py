@@ -15,6 +15,9 @@ app = App(
     result_action="return_value",
 )
 
+# Short enough for a terminal of 80 columns.
+STAGE_HEADINGS = ("Stage", "From", "To", "Type", "Δ loss", "Δ LLC", "End, 90 %", "P(end)")
+
 System = Literal["regression"]
 Size = Literal["quick", "standard", "paper"]
 Seed = Annotated[int, Parameter(help="Seed of everything that is random.")]
@@ -68,14 +71,7 @@ def measure(folder: Path, *, device: Device = "cpu") -> None:
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
-    from ontogeny.views import (
-        STAGE_HEADINGS,
-        finding,
-        stage_table,
-        write_curves,
-        write_report,
-        write_stages,
-    )
+    from ontogeny.views import finding, stage_table, write_curves, write_report, write_stages
 
     found = read_run(folder)
     write_curves(found, folder / "curves")
@@ -83,7 +79,7 @@ def report(folder: Path) -> None:
     write_report(found, folder / "report.html")
     console = Console()
     if found.stages:
-        table = Table(*STAGE_HEADINGS, title=found.title, box=box.SIMPLE_HEAD)
+        table = Table(*STAGE_HEADINGS, title=found.title, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in stage_table(found):
             table.add_row(*row)
         console.print(table)

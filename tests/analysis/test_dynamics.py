@@ -295,14 +295,17 @@ def test_the_outputs_themselves_project_on_their_scores():
     np.testing.assert_allclose(project(outputs.values, trajectory), trajectory.scores, atol=1e-9)
 
 
-def test_a_predictor_without_an_opinion_takes_the_mean():
+def test_a_predictor_takes_what_it_does_not_say_from_where_the_trajectory_is_closest():
+    """Its slow twin: fill in the reconstruction at each step, and keep the closest."""
     trajectory = essential_dynamics(outputs_of(some_outputs(7)))
-    silent = np.full(50, np.nan)
-    partial = np.where(np.arange(50) < 20, 3.0, np.nan)
-    filled = np.where(np.arange(50) < 20, 3.0, trajectory.mean)
-    scores = project(np.stack([silent, partial, filled]), trajectory)
-    assert np.all(scores[0] == 0)
-    np.testing.assert_allclose(scores[1], scores[2], rtol=1e-12)
+    said = np.arange(50) < 20
+    partial = np.where(said, 3.0 * trajectory.loadings[1] + 0.1, np.nan)
+    network = trajectory.mean + trajectory.scores @ trajectory.loadings
+    apart = np.linalg.norm((network - partial)[:, said], axis=1)
+    filled = np.where(said, partial, network[apart.argmin()])
+    scores = project(np.stack([partial, filled, np.full(50, np.nan)]), trajectory)
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-9)
+    assert np.isnan(scores[2]).all()
     assert project(np.empty((0, 50)), trajectory).shape == (0, 4)
 
 

@@ -108,10 +108,8 @@ def test_very_many_items_are_one_bundle_of_lines():
     figure = plot_metrics(report_of(curve("many", values, numbered(n))))
     (bundle,) = figure.data
     y = np.asarray(bundle.y, float).reshape(n, N + 1)
-    assert np.array_equal(y[:, :N], values.T)
+    np.testing.assert_allclose(y[:, :N], values.T, rtol=1e-3)  # four digits are drawn
     assert np.isnan(y[:, N]).all()
-    assert len(bundle.text) == y.size
-    assert bundle.text[0] == "1, step 0"
     assert f"{n} lines" in keys(figure)[0]
 
 

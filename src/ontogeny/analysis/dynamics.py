@@ -229,9 +229,9 @@ def project(
     r"""Scores of other outputs on the components of a trajectory.
 
     With the trajectory's mean $\mu$ and loadings $\ell_k$, the score of $x$ is
-    $\ell_k \cdot (x - \mu)$. A coordinate that is nan takes the trajectory's mean, so it
-    contributes nothing: a predictor without an opinion on many coordinates lies nearer to the
-    origin than one with an opinion on all.
+    $\ell_k \cdot (x - \mu)$. A predictor that says nothing about some coordinates is taken to say
+    there what the trajectory says at the step where the two are closest on the others, so that it
+    lies off the curve by what it does say.
 
     Args:
         values: Outputs on the batch of the trajectory, such as those of reference predictors or
@@ -239,26 +239,36 @@ def project(
         trajectory: The components to place them on.
 
     Returns:
-        One row of scores for each row of `values`; zero where a whole row is nan.
+        One row of scores for each row of `values`; nan where a whole row is nan.
 
     Raises:
         ValueError: `values` are not outputs on the same coordinates.
 
     Examples:
+        A point on the line is where it is, even if half of it is not known.
+
         >>> line = np.outer([-2.0, -1.0, 0.0, 1.0, 2.0], [0.6, 0.8])
         >>> trajectory = essential_dynamics(Outputs(np.arange(5), line), components=1)
-        >>> project(np.array([[3.0, 4.0], [np.nan, 4.0]]), trajectory).round(6).tolist()
-        [[5.0], [3.2]]
+        >>> project(np.array([[1.2, 1.6], [np.nan, 1.6]]), trajectory).round(6).tolist()
+        [[2.0], [2.0]]
     """
     if values.shape[1] != len(trajectory.mean):
         raise ValueError(
             f"the trajectory follows {len(trajectory.mean)} outputs and these points have "
             f"{values.shape[1]}; measure both on the same batch"
         )
-    scores = np.empty((len(values), len(trajectory.loadings)))
+    scores = np.full((len(values), len(trajectory.loadings)), np.nan)
     for i, point in enumerate(values):
-        offset = np.where(np.isnan(point), 0.0, point - trajectory.mean)
-        scores[i] = trajectory.loadings @ offset
+        said = ~np.isnan(point)
+        if not said.any():
+            continue
+        loadings = trajectory.loadings[:, said]
+        offset = loadings @ (point - trajectory.mean)[said]
+        gram = loadings @ loadings.T
+        # |offset - scores @ loadings|², less what is the same at every step
+        apart = ((trajectory.scores @ gram - 2 * offset) * trajectory.scores).sum(axis=1)
+        closest = trajectory.scores[apart.argmin()]
+        scores[i] = offset + closest - gram @ closest
     return scores
 
 

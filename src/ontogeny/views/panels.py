@@ -30,6 +30,8 @@ from ontogeny.views.marks import (
     words,
 )
 
+BUNDLE_STEPS = 100
+"""A bundle of thin lines shows this many steps, for the sake of the page's size."""
 MOST_LINES = 20
 """More lines than this are drawn as one faint bundle."""
 
@@ -72,6 +74,8 @@ PANELS = (
         {"icl_score": "overall", "icl_score_1_4": "pair 4 − 1", "icl_score_4_8": "pair 8 − 4"},
     ),
     Panel("The same on inputs scaled by g, over g", {"ood_icl_score": ""}, key="g ="),
+    Panel("Loss on inputs scaled by g", {"ood_loss": ""}, key="g =", log=True),
+    Panel("Loss on tasks scaled by g", {"ood_task_loss": ""}, key="g =", log=True),
     Panel(
         "Squared distance to ridge",
         {"distance_to_ridge": "all", "distance_to_ridge_by_position": ""},
@@ -90,7 +94,18 @@ PANELS = (
         for matrix in ("Positional", "Token")
     ),
     Panel("Layer norms: share of weights near 0", {"layer_norm_weight_fraction": ""}),
+    Panel("Layer norms: share of biases near 0", {"layer_norm_bias_fraction": ""}),
+    *(
+        Panel(f"Layer norms: {title} of {part}", {f"layer_norm_{name}": ""})
+        for title, part, name in (
+            ("mean", "weights", "weight_mean"),
+            ("spread", "weights", "weight_std"),
+            ("mean", "biases", "bias_mean"),
+            ("spread", "biases", "bias_std"),
+        )
+    ),
     Panel("Effective unembedding weights", {"effective_unembedding_weight": ""}),
+    Panel("Effective unembedding bias", {"effective_unembedding_bias": ""}),
     *(
         Panel(title, {name: ""}, key="head", behind=f"{name}_by_position")
         for title, name in (
@@ -104,6 +119,8 @@ PANELS = (
     Panel("Weight norm", {"weight_norm": ""}),
     Panel("Trace of the Hessian", {"hessian_trace": ""}),
     Panel("Top eigenvalues of the Hessian", {"hessian_eigenvalues": ""}, key="rank"),
+    Panel("Loss on the training batches", {"training_loss": ""}),
+    Panel("Loss on the sampler's batches", {"initial_loss": ""}),
 )
 IN_FIRST_FIGURE = ("loss", "llc")
 
@@ -250,25 +267,30 @@ def _traces(lines: Sequence[_Line], behind: Curve | None, axis: StepAxis) -> Ite
 
 def _bundle(curve: Curve, axis: StepAxis, opacity: float) -> go.Scatter:
     """All items of a curve as one trace of thin lines, parted by nan."""
-    n_items = len(curve.items)
-    hover = [
-        [*(f"{plain(item)}, step {step:,}" for step in curve.steps), ""] for item in curve.items
-    ]
+    few = np.unique(np.linspace(0, len(curve.steps) - 1, BUNDLE_STEPS).round().astype(int))
+    x = np.tile(np.append(axis.place(curve.steps[few]), np.nan), len(curve.items))
+    y = np.pad(curve.values[few], ((0, 1), (0, 0)), constant_values=np.nan).T.ravel()
     return go.Scatter(
-        x=np.tile(np.append(axis.place(curve.steps), np.nan), n_items),
-        y=np.pad(curve.values, ((0, 1), (0, 0)), constant_values=np.nan).T.ravel(),
-        text=[text for texts in hover for text in texts],
+        x=short(x),
+        y=short(y),
         mode="lines",
         line={"color": INK, "width": 0.8},
         opacity=opacity,
-        hovertemplate="%{text}<br>%{y:.4g}<extra></extra>",
+        hoverinfo="skip",
     )
+
+
+def short(values: np.ndarray) -> list[float | None]:
+    """Four digits of each value: enough for a thin line, and a fraction of the page."""
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
 
 
 def _value_axis(panel: Panel, lines: Sequence[_Line]) -> dict[str, Any]:
     positive = all((np.nan_to_num(line.curve.values, nan=1.0) > 0).all() for line in lines)
     logarithmic = {"type": "log", "tickformat": "~g"}
-    return {"nticks": 5} | (logarithmic if panel.log and positive else {})
+    nonnegative = all((np.nan_to_num(line.curve.values) >= 0).all() for line in lines)
+    linear = {"rangemode": "nonnegative"} if nonnegative else {}
+    return {"nticks": 5} | (logarithmic if panel.log and positive else linear)
 
 
 def _heading(panel: Panel, lines: Sequence[_Line], place: int) -> dict[str, Any]:
