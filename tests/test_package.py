@@ -37,7 +37,7 @@ def test_every_public_thing_has_a_docstring_and_types(name):
     assert module.__doc__
     for thing in vars(module).values():
         is_ours = getattr(thing, "__module__", None) == name
-        if not is_ours or thing.__name__.startswith("_"):
+        if not is_ours or getattr(thing, "__name__", "_").startswith("_"):
             continue
         assert thing.__doc__, thing
         if inspect.isfunction(thing):

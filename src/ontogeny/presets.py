@@ -147,7 +147,7 @@ def _quick(seed: int, device: str) -> Plan:
         sampler=Sampler(chains=4, draws=125, burn_in=50, batch_size=64, block=25, seed=seed),
         llc_steps=(27, 0),
         sample=256,
-        curvature=(Curvature(examples=256, probes=16), 8),
+        curvature=(Curvature(examples=256, probes=16), 7),
     )
 
 
