@@ -1,4 +1,4 @@
-"""The problem is the paper's, and the known predictors are what their names say."""
+"""The problem, and its table of metrics on a network whose answers are known."""
 
 import math
 
@@ -7,74 +7,13 @@ import pytest
 import torch
 
 from ontogeny.problems import regression, untrained
-from ontogeny.problems.regression import (
-    Regression,
-    RegressionTransformer,
-    discrete_predictor,
-    draw_pairs,
-    encode,
-    known_predictions,
-    predictions_of,
-    ridge_predictor,
-    task_set,
-)
+from ontogeny.problems.regression import measure_regression
+from ontogeny.problems.regression_data import Regression, ridge_predictor
+from ontogeny.problems.regression_transformer import RegressionTransformer
 from ontogeny.streams import random_stream
 
 SETTING = Regression()
-INITIAL_NORMS = [24.909349, 24.930702, 24.898283, 24.974403, 24.943701]
-
-
-def norm_of(model):
-    return math.sqrt(sum(p.detach().double().square().sum().item() for p in model.parameters()))
-
-
-def test_it_has_the_papers_number_of_parameters():
-    model = regression().model()
-    assert sum(parameter.numel() for parameter in model.parameters()) == 51_717
-
-
-@pytest.mark.parametrize(("seed", "norm"), list(enumerate(INITIAL_NORMS)))
-def test_seeds_give_the_papers_initial_weights(seed, norm):
-    assert norm_of(untrained(regression(), seed)) == pytest.approx(norm, rel=5e-7)
-
-
-def test_the_token_embedding_of_seed_0_has_the_papers_singular_values():
-    model = untrained(regression(), 0)
-    found = torch.linalg.svdvals(model.token_embedding.weight.detach())
-    expected = [2.398004, 2.168291, 1.974831, 1.873311, 1.500530]
-    assert found.tolist() == pytest.approx(expected, rel=1e-6)
-
-
-def test_building_a_model_leaves_the_global_generator_alone():
-    before = torch.random.get_rng_state()
-    untrained(regression(), 3)
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_each_layer_doubles_the_residual_stream():
-    """With the blocks' outputs silenced, a layer's input comes out twice as large."""
-    model = RegressionTransformer(SETTING)
-    with torch.no_grad():
-        for block in model.blocks:
-            block.attention.output.weight.zero_()
-            block.mlp[2].weight.zero_()
-            block.mlp[2].bias.zero_()
-        tokens = torch.randn(3, 16, 5, generator=random_stream(0, "test"))
-        embedded = model.token_embedding(tokens) + model.position_embedding.weight.T
-        expected = model.unembedding(model.final_norm(4 * embedded))
-        torch.testing.assert_close(model(tokens), expected)
-
-
-def test_a_prediction_sees_no_later_token():
-    model = untrained(regression(), 0)
-    x, y = draw_pairs(SETTING, 4, random_stream(0, "test"))
-    changed = y.clone()
-    changed[:, 3:] += 100
-    with torch.no_grad():
-        before = predictions_of(model(encode(x, y)))
-        after = predictions_of(model(encode(x, changed)))
-    torch.testing.assert_close(before[:, :4], after[:, :4])
-    assert (before[:, 4:] - after[:, 4:]).abs().min() > 0
+N = 4096
 
 
 def test_the_loss_is_the_squared_error_of_every_prediction():
@@ -85,89 +24,6 @@ def test_the_loss_is_the_squared_error_of_every_prediction():
     assert losses.shape == (5, 8)
     expected = (problem.outputs(model, batch)[2, 6, 0] - batch[1][2, 3]) ** 2
     assert losses[2, 3].item() == pytest.approx(expected.item())
-
-
-def test_data_have_the_stated_variances():
-    """Var(y) = D + σ², and its estimate from n sequences has a relative error near sqrt(5 / n)."""
-    n = 200_000
-    x, y = draw_pairs(SETTING, n, random_stream(0, "test"))
-    assert abs(x.var().item() - 1) < 4 * math.sqrt(2 / (n * 32))
-    squares = y[:, 0].square()
-    error = squares.std().item() / math.sqrt(n)
-    assert abs(squares.mean().item() - 4.125) < 4 * error
-
-
-def test_the_same_stream_gives_the_same_sequences_at_every_scale():
-    plain_x, plain_y = draw_pairs(SETTING, 6, random_stream(0, "test"))
-    x, y = draw_pairs(SETTING, 6, random_stream(0, "test"), input_scale=3.0)
-    _, task_y = draw_pairs(SETTING, 6, random_stream(0, "test"), task_scale=3.0)
-    torch.testing.assert_close(x, 3 * plain_x)
-    torch.testing.assert_close(y, task_y)
-    assert not torch.allclose(y, plain_y)
-
-
-def test_finite_worlds_have_only_their_tasks():
-    """Without noise every y is t·x for one of the tasks."""
-    setting = Regression(n_tasks=3, noise_variance=1e-12)
-    tasks = task_set(setting)
-    assert tasks.shape == (3, 4)
-    x, y = draw_pairs(setting, 50, random_stream(0, "test"))
-    misfit = (torch.einsum("npd,td->npt", x, tasks) - y[..., None]).abs().amax(dim=1)
-    assert misfit.amin(dim=1).max() < 1e-4
-    assert len(set(misfit.argmin(dim=1).tolist())) == 3
-
-
-def test_ridge_is_scikit_learns():
-    from sklearn.linear_model import Ridge
-
-    x, y = draw_pairs(SETTING, 5, random_stream(0, "test"))
-    found = ridge_predictor(x, y, SETTING.noise_variance)
-    for i in range(5):
-        assert found[i, 0] == 0
-        for k in range(1, 8):
-            oracle = Ridge(alpha=SETTING.noise_variance, fit_intercept=False)
-            oracle.fit(x[i, :k].double().numpy(), y[i, :k].double().numpy())
-            predicted = oracle.predict(x[i, k : k + 1].double().numpy())[0]
-            assert found[i, k].item() == pytest.approx(predicted, rel=1e-8)
-
-
-def test_ridge_has_the_bayes_risk():
-    """E[(ŷ_1 − y_1)²] = D + σ², and later positions as integrated by others to 1 %."""
-    x, y = draw_pairs(SETTING, 100_000, random_stream(0, "test"))
-    errors = (ridge_predictor(x, y, 0.125) - y).square()
-    stderr = errors.std(dim=0) / math.sqrt(len(errors))
-    assert abs(errors[:, 0].mean() - 4.125) < 4 * stderr[0]
-    listed = np.array([4.13, 3.18, 2.28, 1.475, 0.898, 0.573, 0.410, 0.322])
-    rounding = 0.005
-    assert (np.abs(errors.mean(dim=0).numpy() - listed) < 4 * stderr.numpy() + rounding).all()
-
-
-def test_dmmse_is_the_posterior_mean():
-    """Its slow twin: Bayes' rule, one example, one position, one task at a time."""
-    setting = Regression(n_tasks=5)
-    tasks = task_set(setting).double()
-    x, y = (tensor.double() for tensor in draw_pairs(setting, 3, random_stream(0, "test")))
-    found = discrete_predictor(x, y, tasks, setting.noise_variance)
-    for i in range(3):
-        for k in range(8):
-            weights = []
-            for task in tasks:
-                likelihood = 1.0
-                for j in range(k):
-                    residual = (y[i, j] - task @ x[i, j]).item()
-                    likelihood *= math.exp(-(residual**2) / (2 * setting.noise_variance))
-                weights.append(likelihood)
-            mean = sum(w * t for w, t in zip(weights, tasks, strict=True)) / sum(weights)
-            assert found[i, k].item() == pytest.approx((mean @ x[i, k]).item(), rel=1e-9)
-
-
-def test_dmmse_is_better_than_ridge_where_tasks_are_few():
-    setting = Regression(n_tasks=4)
-    x, y = draw_pairs(setting, 5_000, random_stream(0, "test"))
-    known = known_predictions(setting, x, y)
-    gain = (known["ridge"] - y).square() - (known["dmmse"] - y).square()
-    per_example = gain.mean(dim=1)
-    assert per_example.mean() > 4 * per_example.std() / math.sqrt(len(y))
 
 
 def test_references_speak_only_about_predictions():
@@ -184,16 +40,107 @@ def test_references_speak_only_about_predictions():
     np.testing.assert_allclose(references.values[1][spoken], ridge[sequence, position // 2])
 
 
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"n_dims": 0}, "n_dims must be at least 1, not 0"),
-        ({"noise_variance": 0.0}, "noise_variance must be positive"),
-        ({"n_heads": 5}, "5 heads do not divide a d_model of 64"),
-        ({"n_tasks": 0}, "n_tasks must be at least 1"),
-        ({"n_pears": 8}, "unexpected keyword argument 'n_pears'"),
-    ],
-)
-def test_impossible_settings_get_one_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        regression(**settings)
+@pytest.fixture(scope="module")
+def silent():
+    """A network that always predicts zero."""
+    model = RegressionTransformer(SETTING).eval()
+    with torch.no_grad():
+        model.unembedding.weight.zero_()
+        model.unembedding.bias.zero_()
+    return model
+
+
+@pytest.fixture(scope="module")
+def table(silent):
+    return Table(measure_regression(SETTING, silent, 3, N, seed=0))
+
+
+class Table:
+    """Rows by name and item."""
+
+    def __init__(self, measurements):
+        rows = zip(
+            measurements.names,
+            measurements.items,
+            measurements.values,
+            measurements.stderrs,
+            strict=True,
+        )
+        self.rows = {(name, item): (value, stderr) for name, item, value, stderr in rows}
+        self.names = set(measurements.names)
+
+    def __call__(self, name, item=""):
+        return self.rows[name, item]
+
+
+def near(found, expected):
+    value, stderr = found
+    assert stderr > 0
+    return abs(value - expected) < 4 * stderr
+
+
+def test_a_silent_network_has_the_variance_of_y_as_loss(table):
+    assert near(table("loss"), 4.125)
+    for position in range(1, 9):
+        assert near(table("loss_by_position", str(position)), 4.125)
+
+
+def test_a_silent_network_learns_nothing_in_context(table):
+    for name in ("icl_score", "icl_score_1_4", "icl_score_4_8"):
+        assert near(table(name), 0)
+    for g in ("1", "3", "5", "10"):
+        assert near(table("ood_icl_score", g), 0)
+
+
+def test_losses_grow_with_the_square_of_the_scale(table):
+    for g in (1, 3, 5, 10):
+        assert near(table("ood_loss", str(g)), 4 * g**2 + 0.125)
+        assert near(table("ood_task_loss", str(g)), 4 * g**2 + 0.125)
+
+
+def test_a_silent_network_is_at_zero_and_as_far_from_ridge_as_ridge_is(table):
+    """E[ŷ²] of the ridge predictor is Var(t·x) less its risk: 4 − (risk − σ²)."""
+    assert table("prediction_norm")[0] == 0
+    risks = np.array([4.125, 3.18, 2.28, 1.475, 0.898, 0.573, 0.410, 0.322])
+    for position, risk in enumerate(risks, start=1):
+        value, stderr = table("distance_to_ridge_by_position", str(position))
+        assert abs(value - (4.125 - risk)) < 4 * stderr + 0.01
+
+
+def test_structure_is_read_off_the_weights(silent, table):
+    assert table("effective_unembedding_weight", "64")[0] == 0
+    assert table("layer_norm_weight_fraction", "final")[0] == 0
+    assert table("layer_norm_bias_fraction", "attention.2")[0] == 1
+    assert table("layer_norm_weight_mean", "mlp.1")[0] == 1
+    squares = sum(p.detach().double().square().sum().item() for p in silent.parameters())
+    assert table("weight_norm")[0] == pytest.approx(math.sqrt(squares))
+    top = torch.linalg.matrix_norm(silent.position_embedding.weight.detach(), ord=2).item()
+    assert table("positional_singular_values", "1")[0] == pytest.approx(top, rel=1e-5)
+
+
+def test_uniform_attention_has_full_entropy_and_no_variability(silent):
+    with torch.no_grad():
+        for block in silent.blocks:
+            block.attention.project.weight.zero_()
+    table = Table(measure_regression(SETTING, silent, 0, 8, seed=0))
+    assert table("attention_entropy", "1.1")[0] == pytest.approx(1)
+    assert table("attention_variability", "2.4")[0] == pytest.approx(0, abs=1e-6)
+    assert table("previous_token_attention_by_position", "1.2.15")[0] == pytest.approx(1 / 15)
+    assert table("x_token_attention_by_position", "1.2.15")[0] == pytest.approx(8 / 15)
+
+
+def test_every_metric_of_the_paper_is_there(table):
+    assert table.names >= {
+        "loss", "loss_by_position", "distance_to_ridge", "prediction_norm", "icl_score",
+        "icl_score_1_4", "icl_score_4_8", "ood_icl_score", "ood_loss", "ood_task_loss",
+        "token_singular_values", "positional_singular_values", "effective_unembedding_weight",
+        "effective_unembedding_bias", "layer_norm_weight_fraction", "attention_entropy",
+        "attention_variability", "self_attention", "previous_token_attention",
+        "x_token_attention", "weight_norm",
+    }  # fmt: skip
+
+
+def test_finite_worlds_are_measured_against_dmmse():
+    problem = regression(n_tasks=2)
+    names = set(problem.measure(untrained(problem, 0), 0, 8, 0).names)
+    assert {"distance_to_ridge", "distance_to_dmmse"} <= names

@@ -1,14 +1,12 @@
-"""In-context linear regression: its data, its transformer, and the predictors it is held to.
+"""In-context linear regression as a problem, and what is measured of its transformer.
 
-Every sequence has a task of its own, t ~ N(0, I), and shows pairs (x_k, y_k = t·x_k + noise); the
-network predicts each y_k from the pairs before it. The setting, the architecture (which adds each
-block's input twice) and the initial weights are those of Hoogland et al., "The developmental
-landscape of in-context learning" (2024, arXiv 2402.02364).
+The setting and the metrics are those of Hoogland et al., "The developmental landscape of
+in-context learning" (2024, arXiv 2402.02364), with three slips of the original metrics mended: the
+data carry the training noise, curvature is a mean over probes, and errors are those of means.
 """
 
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,307 +14,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ontogeny.problems.attention import causal_attention
-from ontogeny.problems.problem import Batch, Problem
-from ontogeny.records import References
+from ontogeny.metrics import (
+    Estimate,
+    attention_entropy,
+    attention_variability,
+    average,
+    effective_unembedding,
+    fraction_below,
+    icl_score,
+    previous_token_attention,
+    self_attention,
+    singular_values,
+    squared_errors,
+    weight_norm,
+    x_token_attention,
+)
+from ontogeny.problems.problem import Batch, Problem, Row, tabulate
+from ontogeny.problems.regression_data import Regression, draw_pairs, encode, known_predictions
+from ontogeny.problems.regression_transformer import RegressionTransformer, predictions_of
+from ontogeny.records import Measurements, References
 from ontogeny.streams import random_stream
 
-
-@dataclass(frozen=True)
-class Regression:
-    """The setting of in-context linear regression.
-
-    Attributes:
-        n_dims: Dimension D of tasks and inputs.
-        n_pairs: Pairs K in a sequence.
-        noise_variance: Variance of the noise on y.
-        n_tasks: How many tasks there are in the world; None for a fresh one in each sequence.
-        task_seed: Which tasks those are.
-        n_layers: Layers of the transformer.
-        n_heads: Attention heads in each layer.
-        d_model: Width of the residual stream.
-        d_mlp: Width of the MLPs.
-    """
-
-    n_dims: int = 4
-    n_pairs: int = 8
-    noise_variance: float = 0.125
-    n_tasks: int | None = None
-    task_seed: int = 0
-    n_layers: int = 2
-    n_heads: int = 4
-    d_model: int = 64
-    d_mlp: int = 64
-
-    def __post_init__(self) -> None:
-        positive = ("n_dims", "n_pairs", "n_layers", "n_heads", "d_model", "d_mlp")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.noise_variance <= 0:
-            raise ValueError(f"noise_variance must be positive, not {self.noise_variance}")
-        if self.n_tasks is not None and self.n_tasks < 1:
-            raise ValueError(f"n_tasks must be at least 1, or absent, not {self.n_tasks}")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"{self.n_heads} heads do not divide a d_model of {self.d_model}")
-
-
-# Data --------------------------------------------------------------------------------------------
-
-
-def task_set(setting: Regression) -> Float[Tensor, "task dim"] | None:
-    """The finitely many tasks of this world, or None where there are infinitely many."""
-    if setting.n_tasks is None:
-        return None
-    generator = random_stream(setting.task_seed, "regression tasks")
-    return torch.randn(setting.n_tasks, setting.n_dims, generator=generator)
-
-
-def draw_pairs(
-    setting: Regression,
-    n: int,
-    generator: torch.Generator,
-    input_scale: float = 1.0,
-    task_scale: float = 1.0,
-) -> tuple[Float[Tensor, "example pair dim"], Float[Tensor, "example pair"]]:
-    """Draw n sequences of pairs (x_k, y_k = t·x_k + noise), one task for each sequence.
-
-    Args:
-        setting: Dimensions, noise and tasks.
-        n: Number of sequences.
-        generator: Where the random numbers come from; the same generator gives the same
-            sequences at every scale, so that scores at different scales can be compared.
-        input_scale: Factor on the inputs, 1 in training; the targets follow.
-        task_scale: Factor on the tasks, 1 in training.
-
-    Returns:
-        Inputs x and targets y.
-    """
-    device, dims = generator.device, setting.n_dims
-    tasks = task_set(setting)
-    if tasks is None:
-        task = torch.randn(n, dims, 1, generator=generator, device=device)
-    else:
-        chosen = torch.randint(len(tasks), (n,), generator=generator, device=device)
-        task = tasks.to(device)[chosen, :, None]
-    inputs = torch.randn(n, setting.n_pairs, dims, generator=generator, device=device)
-    noise = torch.randn(n, setting.n_pairs, generator=generator, device=device)
-    inputs = input_scale * inputs
-    targets = (inputs @ (task_scale * task))[..., 0] + math.sqrt(setting.noise_variance) * noise
-    return inputs, targets
-
-
-def encode(
-    inputs: Float[Tensor, "example pair dim"], targets: Float[Tensor, "example pair"]
-) -> Float[Tensor, "example position token"]:
-    """Interleave the pairs as tokens: (0, x_1, …, x_D), then (y, 0, …, 0).
-
-    Examples:
-        >>> encode(torch.tensor([[[2.0, 3.0]]]), torch.tensor([[5.0]])).tolist()
-        [[[0.0, 2.0, 3.0], [5.0, 0.0, 0.0]]]
-    """
-    n, pairs, dims = inputs.shape
-    tokens = inputs.new_zeros(n, pairs, 2, dims + 1)
-    tokens[:, :, 0, 1:] = inputs
-    tokens[:, :, 1, 0] = targets
-    return tokens.view(n, 2 * pairs, dims + 1)
-
-
-# Transformer -------------------------------------------------------------------------------------
-
-
-class Attention(nn.Module):
-    """Multi-head attention whose projection holds, head by head, its queries, keys and values."""
-
-    def __init__(self, setting: Regression) -> None:
-        super().__init__()
-        self.n_heads = setting.n_heads
-        self.project = nn.Linear(setting.d_model, 3 * setting.d_model, bias=False)
-        self.output = nn.Linear(setting.d_model, setting.d_model, bias=False)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What attention adds to the residual stream, and the attention pattern."""
-        heads = self.project(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-        mixed, pattern = causal_attention(*heads.chunk(3, dim=-1))
-        return self.output(mixed.transpose(1, 2).flatten(2)), pattern
-
-
-class Block(nn.Module):
-    """x + attention(norm x), then x + mlp(norm x)."""
-
-    def __init__(self, setting: Regression) -> None:
-        super().__init__()
-        d_model, d_mlp = setting.d_model, setting.d_mlp
-        self.attention = Attention(setting)
-        self.mlp = nn.Sequential(nn.Linear(d_model, d_mlp), nn.ReLU(), nn.Linear(d_mlp, d_model))
-        self.attention_norm = nn.LayerNorm(d_model)
-        self.mlp_norm = nn.LayerNorm(d_model)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The residual stream after the block, and the attention pattern."""
-        attended, pattern = self.attention(self.attention_norm(x))
-        x = x + attended
-        return x + self.mlp(self.mlp_norm(x)), pattern
-
-
-class RegressionTransformer(nn.Module):
-    """The paper's transformer, modules built in its order so that seeds give its weights.
-
-    As in the paper's code, the network adds each block's input to a block's output that already
-    contains it, so that every layer doubles the residual stream.
-    """
-
-    def __init__(self, setting: Regression) -> None:
-        super().__init__()
-        d_token, d_model = setting.n_dims + 1, setting.d_model
-        self.token_embedding = nn.Linear(d_token, d_model, bias=False)
-        self.position_embedding = nn.Linear(2 * setting.n_pairs, d_model, bias=False)
-        self.blocks = nn.ModuleList(Block(setting) for _ in range(setting.n_layers))
-        self.final_norm = nn.LayerNorm(d_model)
-        self.unembedding = nn.Linear(d_model, d_token)
-
-    def forward(
-        self, tokens: Float[Tensor, "example position token"]
-    ) -> Float[Tensor, "example position token"]:
-        """The outputs at every position."""
-        return self.attend(tokens)[0]
-
-    def attend(
-        self, tokens: Float[Tensor, "example position token"]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The outputs, and each layer's attention pattern (example, head, query, key)."""
-        x = self.token_embedding(tokens) + self.position_embedding.weight.T
-        patterns = []
-        for block in self.blocks:
-            out, pattern = block(x)
-            x = x + out
-            patterns.append(pattern)
-        return self.unembedding(self.final_norm(x)), patterns
-
-    def layer_norms(self) -> Iterator[tuple[str, nn.LayerNorm]]:
-        """Every layer norm with its name, in the order of the forward pass."""
-        for i, block in enumerate(self.blocks, start=1):
-            assert isinstance(block, Block)
-            yield f"attention.{i}", block.attention_norm
-            yield f"mlp.{i}", block.mlp_norm
-        yield "final", self.final_norm
-
-
-# Known predictors --------------------------------------------------------------------------------
-
-
-def ridge_predictor(
-    inputs: Float[Tensor, "example pair dim"],
-    targets: Float[Tensor, "example pair"],
-    noise_variance: float,
-) -> Float[Tensor, "example pair"]:
-    r"""The best prediction of each target if tasks are N(0, I): ridge regression on the prefix.
-
-    With $X, y$ the $k - 1$ pairs seen so far, $\hat y_k = x_k^\top (X^\top X + \sigma^2 I)^{-1}
-    X^\top y$; the first prediction is zero.
-
-    Args:
-        inputs: The inputs x.
-        targets: The targets y.
-        noise_variance: $\sigma^2$, variance of the noise on y.
-
-    Returns:
-        A prediction for each pair, in float64.
-
-    Examples:
-        >>> x, y = torch.ones(1, 2, 1), torch.tensor([[3.0, 0.0]])
-        >>> ridge_predictor(x, y, noise_variance=0.5).tolist()
-        [[0.0, 2.0]]
-    """
-    x, y = inputs.double(), targets.double()
-    products = (x[..., :, None] * x[..., None, :]).cumsum(dim=1)
-    moments = (x * y[..., None]).cumsum(dim=1)
-    identity = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    weights = torch.linalg.solve(products + noise_variance * identity, moments[..., None])[..., 0]
-    predictions = torch.zeros_like(y)
-    predictions[:, 1:] = (weights[:, :-1] * x[:, 1:]).sum(dim=-1)
-    return predictions
-
-
-def discrete_predictor(
-    inputs: Float[Tensor, "example pair dim"],
-    targets: Float[Tensor, "example pair"],
-    tasks: Float[Tensor, "task dim"],
-    noise_variance: float,
-) -> Float[Tensor, "example pair"]:
-    r"""The best prediction if there are finitely many tasks: dMMSE, the posterior mean over them.
-
-    $\hat y_k = \sum_t p_t\, t^\top x_k$ with
-    $p_t \propto \exp(-\sum_{j<k} (y_j - t^\top x_j)^2 / 2\sigma^2)$.
-
-    Args:
-        inputs: The inputs x.
-        targets: The targets y.
-        tasks: The tasks of this world, each as likely as the others.
-        noise_variance: $\sigma^2$, variance of the noise on y.
-
-    Returns:
-        A prediction for each pair, in float64.
-
-    Examples:
-        With a single task there is nothing to infer.
-
-        >>> x, y = torch.ones(1, 2, 1), torch.tensor([[3.0, 0.0]])
-        >>> discrete_predictor(x, y, torch.tensor([[2.0]]), noise_variance=0.5).tolist()
-        [[2.0, 2.0]]
-
-    References:
-        A. Raventós et al., "Pretraining task diversity and the emergence of non-Bayesian
-        in-context learning for regression" (2023), section 3.1.
-    """
-    guesses = torch.einsum("npd,td->npt", inputs.double(), tasks.double())
-    misfit = (targets.double()[..., None] - guesses).square().cumsum(dim=1)
-    before = torch.cat([torch.zeros_like(misfit[:, :1]), misfit[:, :-1]], dim=1)
-    posterior = (-before / (2 * noise_variance)).softmax(dim=-1)
-    return (posterior * guesses).sum(dim=-1)
-
-
-def known_predictions(
-    setting: Regression,
-    inputs: Float[Tensor, "example pair dim"],
-    targets: Float[Tensor, "example pair"],
-) -> dict[str, Float[Tensor, "example pair"]]:
-    """What the known predictors say: zero (the task prior), ridge, and dMMSE if tasks are few."""
-    predictions = {
-        "zero": torch.zeros_like(targets, dtype=torch.float64),
-        "ridge": ridge_predictor(inputs, targets, setting.noise_variance),
-    }
-    tasks = task_set(setting)
-    if tasks is not None:
-        tasks = tasks.to(inputs.device)
-        predictions["dmmse"] = discrete_predictor(inputs, targets, tasks, setting.noise_variance)
-    return predictions
-
-
-# The problem -------------------------------------------------------------------------------------
-
-
-def predictions_of(
-    outputs: Float[Tensor, "example position token"],
-) -> Float[Tensor, "example pair"]:
-    """The network's ŷ_k: component 0 at the positions of the inputs x_k."""
-    return outputs[:, ::2, 0]
-
-
-def references_of(setting: Regression, batch: Batch) -> References:
-    """The outputs' labels, and the known predictors at the coordinates that they speak about."""
-    inputs, targets = batch
-    shape = (len(inputs), 2 * setting.n_pairs, setting.n_dims + 1)
-    known = known_predictions(setting, inputs, targets)
-    values = np.full((len(known), *shape), np.nan)
-    for row, prediction in zip(values, known.values(), strict=True):
-        row[:, ::2, 0] = prediction.cpu().numpy()
-    return References(
-        label_names=("sequence", "position", "component"),
-        labels=np.indices(shape).reshape(3, -1).T,
-        names=tuple(known),
-        values=values.reshape(len(known), -1),
-    )
+SCALES = (1.0, 3.0, 5.0, 10.0)
+ATTENTION_SCORES = (
+    attention_entropy,
+    attention_variability,
+    self_attention,
+    previous_token_attention,
+    x_token_attention,
+)
 
 
 def regression(**settings: Any) -> Problem:
@@ -343,8 +69,6 @@ def regression(**settings: Any) -> Problem:
     except TypeError as error:
         raise ValueError(str(error)) from None
 
-    from ontogeny.problems.regression_metrics import measure_regression
-
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         inputs, targets = batch
         return (predictions_of(model(encode(inputs, targets))) - targets).square()
@@ -359,3 +83,155 @@ def regression(**settings: Any) -> Problem:
         measure=lambda model, *sample: measure_regression(setting, model, *sample),
         references=lambda batch: references_of(setting, batch),
     )
+
+
+def references_of(setting: Regression, batch: Batch) -> References:
+    """The outputs' labels, and the known predictors at the coordinates that they speak about."""
+    inputs, targets = batch
+    shape = (len(inputs), 2 * setting.n_pairs, setting.n_dims + 1)
+    known = known_predictions(setting, inputs, targets)
+    values = np.full((len(known), *shape), np.nan)
+    for row, prediction in zip(values, known.values(), strict=True):
+        row[:, ::2, 0] = prediction.cpu().numpy()
+    return References(
+        label_names=("sequence", "position", "component"),
+        labels=np.indices(shape).reshape(3, -1).T,
+        names=tuple(known),
+        values=values.reshape(len(known), -1),
+    )
+
+
+# Metrics -----------------------------------------------------------------------------------------
+
+
+def measure_regression(
+    setting: Regression, model: nn.Module, step: int, examples: int, seed: int
+) -> Measurements:
+    """Every metric of the regression transformer, on fresh examples that depend on the seed alone.
+
+    Args:
+        setting: The problem's.
+        model: A `RegressionTransformer` in eval mode.
+        step: The checkpoint's step.
+        examples: How many sequences.
+        seed: Which.
+    """
+    assert isinstance(model, RegressionTransformer)
+    device = model.unembedding.weight.device
+
+    def sample(**scales: float) -> tuple[Tensor, Tensor]:
+        stream = random_stream(seed, "regression metrics", device=device)
+        return draw_pairs(setting, examples, stream, **scales)
+
+    def scaled_losses(**scales: float) -> Tensor:
+        inputs, targets = sample(**scales)
+        return squared_errors(predictions_of(model(encode(inputs, targets))), targets)
+
+    with torch.no_grad():
+        inputs, targets = sample()
+        outputs, patterns = model.attend(encode(inputs, targets))
+        predictions = predictions_of(outputs)
+        losses = squared_errors(predictions, targets)
+        larger_inputs = [losses, *(scaled_losses(input_scale=g) for g in SCALES[1:])]
+        larger_tasks = [losses, *(scaled_losses(task_scale=g) for g in SCALES[1:])]
+        rows = [
+            *performance(losses),
+            *resemblance(predictions, known_predictions(setting, inputs, targets)),
+            *out_of_distribution(larger_inputs, larger_tasks),
+            *attention(patterns),
+            *weights(model),
+        ]
+    return tabulate(step, rows)
+
+
+def performance(losses: Float[Tensor, "example pair"]) -> Iterator[Row]:
+    """Losses by position, and how much they fall within the context."""
+    last = losses.shape[1]
+    yield "loss", ("",), average(losses.mean(dim=1))
+    yield "loss_by_position", numbers(last), average(losses)
+    if last >= 2:
+        yield "icl_score", ("",), icl_score(losses, 1, last)
+    if last >= 4:
+        yield f"icl_score_1_{last // 2}", ("",), icl_score(losses, 1, last // 2)
+        yield f"icl_score_{last // 2}_{last}", ("",), icl_score(losses, last // 2, last)
+
+
+def resemblance(
+    predictions: Float[Tensor, "example pair"],
+    known: Mapping[str, Float[Tensor, "example pair"]],
+) -> Iterator[Row]:
+    """Distances to known predictors; that to zero is the norm of the predictions."""
+    items = numbers(predictions.shape[1])
+    for name, reference in known.items():
+        apart = squared_errors(predictions.double(), reference)
+        curve = "prediction_norm" if name == "zero" else f"distance_to_{name}"
+        yield curve, ("",), average(apart.mean(dim=1))
+        yield f"{curve}_by_position", items, average(apart)
+
+
+def out_of_distribution(larger_inputs: list[Tensor], larger_tasks: list[Tensor]) -> Iterator[Row]:
+    """Loss and in-context learning where inputs, or tasks, are g times as large as in training.
+
+    The score is divided by g, as in the paper.
+    """
+    scales, last = tuple(f"{g:g}" for g in SCALES), larger_inputs[0].shape[1]
+    if last >= 2:
+        pairs = zip(SCALES, larger_inputs, strict=True)
+        yield "ood_icl_score", scales, stack([icl_score(loss / g, 1, last) for g, loss in pairs])
+    yield "ood_loss", scales, stack([average(loss.mean(dim=1)) for loss in larger_inputs])
+    yield "ood_task_loss", scales, stack([average(loss.mean(dim=1)) for loss in larger_tasks])
+
+
+def attention(patterns: list[Float[Tensor, "example head query key"]]) -> Iterator[Row]:
+    """How each head attends, at each query position and on average over them.
+
+    The last token is left out, because nothing is predicted from it, and so is the first in
+    averages, because it can only attend to itself.
+    """
+    _, n_heads, n_tokens, _ = patterns[0].shape
+    heads = [f"{layer}.{h}" for layer in numbers(len(patterns)) for h in numbers(n_heads)]
+    by_query = tuple(f"{head}.{query}" for head in heads for query in numbers(n_tokens - 1))
+    for score in ATTENTION_SCORES:
+        found = [score(pattern[..., :-1, :-1]) for pattern in patterns]
+        values = torch.cat([estimate.values for estimate in found])
+        stderr = torch.cat([estimate.stderr for estimate in found])
+        yield score.__name__, tuple(heads), values[:, 1:].mean(dim=1)
+        yield f"{score.__name__}_by_position", by_query, Estimate(values, stderr)
+
+
+def weights(model: RegressionTransformer) -> Iterator[Row]:
+    """Norms, singular values, and which layer norms and unembedding directions have collapsed."""
+    yield "weight_norm", ("",), weight_norm(model.parameters())
+    for name, embedding in {
+        "token_singular_values": model.token_embedding,
+        "positional_singular_values": model.position_embedding,
+    }.items():
+        found = singular_values(embedding.weight)
+        yield name, numbers(len(found)), found
+    head, norm = model.unembedding, model.final_norm
+    effective = effective_unembedding(head.weight[0], head.bias[0], norm.weight, norm.bias)
+    yield "effective_unembedding_weight", numbers(len(effective.weight)), effective.weight
+    yield "effective_unembedding_bias", ("",), effective.bias
+    names, norms = zip(*model.layer_norms(), strict=True)
+    for part in ("weight", "bias"):
+        entries = [getattr(norm, part) for norm in norms]
+        yield (
+            f"layer_norm_{part}_fraction",
+            names,
+            torch.stack([fraction_below(e) for e in entries]),
+        )
+        yield f"layer_norm_{part}_mean", names, torch.stack([e.mean() for e in entries])
+        yield f"layer_norm_{part}_std", names, torch.stack([e.std(correction=0) for e in entries])
+
+
+def stack(estimates: list[Estimate]) -> Estimate:
+    """Several estimates as one."""
+    return Estimate(
+        torch.stack([estimate.values for estimate in estimates]),
+        torch.stack([estimate.stderr for estimate in estimates]),
+    )
+
+
+def numbers(n: int) -> tuple[str, ...]:
+    """The names "1" to "n"."""
+    return tuple(str(i) for i in range(1, n + 1))
