@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ontogeny import cli, presets, storage
 from ontogeny.presets import Plan
@@ -187,6 +189,24 @@ def test_a_damaged_measurement_is_named(cut, finished, tmp_path, capfd):
     path.write_bytes(path.read_bytes()[:cut])
     assert command("report", folder) == 1
     assert "00000000.npz is not a whole record" in capfd.readouterr().err
+
+
+def test_a_foreign_checkpoint_is_named_and_the_rest_is_reported(finished, tmp_path, capfd):
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(finished), str(folder)], check=True)
+    for measured in (folder / "measured").glob("*/"):
+        subprocess.run(["rm", "-r", str(measured)], check=True)
+    (folder / "report.html").unlink()
+    checkpoints = folder / "checkpoints"
+    (checkpoints / "00000003.safetensors").write_bytes(b"no checkpoint")
+    save_file({"weight": torch.zeros(2)}, checkpoints / "00000005.safetensors")
+    assert command("run", "regression", "--folder", folder) == 1
+    said = capfd.readouterr().err
+    assert "sample_chains failed at 2 of 14 checkpoints, first at step 3" in said
+    assert "00000003.safetensors is not a whole checkpoint" in said
+    failed = (folder / "measured" / "sample_chains" / "00000005.failed").read_text()
+    assert "do not fit the problem's network" in failed
+    assert (folder / "report.html").exists()
 
 
 def test_help_is_instant_because_nothing_heavy_is_imported():

@@ -13,6 +13,7 @@ app = App(
     name="ontogeny",
     help="Watch a neural network develop: train it, measure it, find its stages.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 # Short enough for a terminal of 80 columns.
@@ -38,7 +39,11 @@ def run(
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
     path = train(system, preset=preset, folder=folder, seed=seed, device=device)
-    measure(path, device=device)
+    try:
+        measure(path, device=device)
+    except RuntimeError:
+        report(path)  # of what could be measured
+        raise
     report(path)
 
 

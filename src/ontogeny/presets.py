@@ -108,11 +108,17 @@ def measure_as_planned(folder: Path, device: str = "cpu") -> None:
     run = open_run(folder)
     if not (folder / "plan.json").exists():
         raise ValueError(f"{folder} has no plan.json that says what should be measured")
+    failures = []
     with worker_pool() as executor:
         for asked in read_json(folder / "plan.json")["measurements"]:
             probe = find(asked["probe"])
             settings = settings_of(probe)(**asked["settings"])
-            run.measure(probe, asked["steps"], settings, device=device, executor=executor)
+            try:
+                run.measure(probe, asked["steps"], settings, device=device, executor=executor)
+            except RuntimeError as error:
+                failures.append(str(error))
+    if failures:
+        raise RuntimeError("; ".join(failures))
 
 
 # Systems -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -177,8 +178,8 @@ class Run:
             return
         unit = (str(self.folder), address(probe), json.dumps(asked), folder.name)
         with nullcontext(executor) if executor else worker_pool() as pool:
-            futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
             try:
+                futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
                 for future in as_completed(futures):
                     future.result()
                     yield
@@ -354,12 +355,17 @@ def worker_pool() -> Iterator[Executor]:
     """One process for each core; each computes with one thread, and ends if this one is killed."""
     workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+    others = set(multiprocessing.active_children())
     with _hidden_main():
         for _ in range(workers):
             pool.submit(int)  # starts a process
     try:
         yield pool
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -378,8 +384,9 @@ def _hidden_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever; it ends instead."""
+def _follow_parent() -> None:
+    """Leave interrupts to the parent, and end when it is killed instead of waiting for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

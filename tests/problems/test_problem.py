@@ -1,11 +1,14 @@
 """Problems have an identity, an address, and weights that fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ontogeny.metrics import Estimate
-from ontogeny.problems import identity, load_problem, regression, trained, untrained
+from ontogeny.problems import check_problem, identity, load_problem, regression, trained, untrained
 from ontogeny.problems.problem import tabulate
 from tests.examples import line
 
@@ -59,3 +62,61 @@ def test_tables_have_one_row_for_each_item():
     np.testing.assert_allclose(table.stderrs, [0.1, 0.2, np.nan], rtol=1e-6)
     with pytest.raises(ValueError, match="b has 1 values for 2 items"):
         tabulate(7, [("b", ("p", "q"), torch.tensor([1.0]))])
+
+
+# What the methods assume -------------------------------------------------------------------------
+
+
+def squared_error(model, batch):
+    return (model(batch[0]) - batch[1]).square().flatten()
+
+
+class Counting(nn.Linear):
+    """A layer with a buffer that changes when it is used."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x)
+
+
+class Careless(nn.Linear):
+    """A layer with a parameter that it does not use."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        self.spare = nn.Parameter(torch.zeros(2))
+
+
+def noisy(model, batch):
+    return squared_error(model, batch) + torch.rand(len(batch[0]))
+
+
+def centred(model, batch):
+    return squared_error(model, (batch[0] - batch[0].mean(), batch[1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"batch": lambda n, _: (torch.rand(n, 1), torch.rand(n, 1))}, "use only the generator"),
+        ({"loss": lambda *a: squared_error(*a).mean()}, r"shape \(\); return one value for each"),
+        ({"loss": lambda *a: squared_error(*a) / 0}, "is not finite"),
+        ({"loss": noisy}, "changes from call to call in eval mode"),
+        ({"loss": centred}, "depends on the other examples"),
+        ({"model": Counting}, "changed the buffer calls"),
+        ({"model": Careless}, "does not depend on the parameter spare"),
+        ({"model": lambda: nn.Linear(1, 1).requires_grad_(False)}, "none is trainable"),
+    ],
+)
+def test_what_breaks_an_assumption_is_said_in_one_sentence(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_problem(replace(line(), **change))
+
+
+@pytest.mark.parametrize("problem", [line(), regression(), regression(n_tasks=3)])
+def test_good_problems_pass(problem):
+    check_problem(problem)

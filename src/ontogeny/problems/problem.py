@@ -114,6 +114,65 @@ def identity(problem: Problem) -> dict[str, Any]:
     }
 
 
+def check_problem(problem: Problem) -> None:
+    """Verify on four examples what the methods silently assume of a problem.
+
+    Args:
+        problem: Yours.
+
+    Raises:
+        ValueError: Something is not as it must be: what was seen, and what to do.
+
+    Examples:
+        >>> from ontogeny.problems import regression
+        >>> check_problem(regression())
+    """
+    model = untrained(problem, seed=0).eval()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    batch, again = (problem.batch(4, random_stream(0, "check")) for _ in range(2))
+    if not all(torch.equal(a, b) for a, b in zip(batch, again, strict=True)):
+        raise ValueError(
+            "batch drew other examples from the same generator; use only the generator"
+        )
+    losses = problem.loss(model, batch)
+    if not losses.ndim or len(losses) != 4:
+        raise ValueError(
+            f"the loss of 4 examples has shape {tuple(losses.shape)}; return one value for each "
+            "example, or for each example and position, without averaging"
+        )
+    if not losses.isfinite().all():
+        raise ValueError("the loss of the untrained network is not finite; look at its inputs")
+    if not torch.equal(losses, problem.loss(model, batch)):
+        raise ValueError(
+            "the loss changes from call to call in eval mode; switch off what is random"
+        )
+    changed = [name for name, buffer in model.named_buffers() if (buffer != before[name]).any()]
+    if changed:
+        raise ValueError(
+            f"a forward pass changed the buffer {changed[0]}; keep buffers fixed in eval"
+        )
+    alone = problem.loss(model, tuple(tensor[:2] for tensor in batch))
+    if not torch.allclose(losses[:2], alone, rtol=1e-3, atol=1e-5):
+        raise ValueError(
+            "an example's loss depends on the other examples; normalise over features instead"
+        )
+    unreached = unreached_parameters(model, losses)
+    if unreached:
+        raise ValueError(
+            f"the loss does not depend on the parameter {unreached[0]}; use it, or freeze it with "
+            "requires_grad_(False)"
+        )
+
+
+def unreached_parameters(model: nn.Module, losses: Tensor) -> list[str]:
+    """Trainable parameters that no gradient of the loss reaches."""
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        return ["(none is trainable)"]
+    gradients = torch.autograd.grad(losses.mean(), list(trainable.values()), allow_unused=True)
+    return [name for name, g in zip(trainable, gradients, strict=True) if g is None]
+
+
 def tabulate(step: int, rows: Iterable[Row]) -> Measurements:
     """Metrics as a record.
 
