@@ -198,12 +198,12 @@ def test_a_foreign_checkpoint_is_named_and_the_rest_is_reported(finished, tmp_pa
         subprocess.run(["rm", "-r", str(measured)], check=True)
     (folder / "report.html").unlink()
     checkpoints = folder / "checkpoints"
-    (checkpoints / "00000003.safetensors").write_bytes(b"no checkpoint")
+    (checkpoints / "00000004.safetensors").write_bytes(b"no checkpoint")
     save_file({"weight": torch.zeros(2)}, checkpoints / "00000005.safetensors")
     assert command("run", "regression", "--folder", folder) == 1
     said = capfd.readouterr().err
-    assert "sample_chains failed at 2 of 14 checkpoints, first at step 3" in said
-    assert "00000003.safetensors is not a whole checkpoint" in said
+    assert "sample_chains failed at 2 of 14 checkpoints, first at step 4" in said
+    assert "00000004.safetensors is not a whole checkpoint" in said
     failed = (folder / "measured" / "sample_chains" / "00000005.failed").read_text()
     assert "do not fit the problem's network" in failed
     assert (folder / "report.html").exists()

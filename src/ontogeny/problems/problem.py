@@ -69,11 +69,15 @@ def trained(problem: Problem, state: StateDict) -> tuple[nn.Module, torch.device
     """
     model = untrained(problem, seed=0)
     device = next(iter(state.values())).device
-    try:
-        model.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"these weights do not fit the problem's network: {reason}") from None
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    for name in wanted | found:
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"these weights do not fit the problem's network: {name} has shape "
+                f"{found.get(name, 'absent')} and should have {wanted.get(name, 'absent')}"
+            )
+    model.load_state_dict(dict(state))
     return model.to(device).eval(), device
 
 
