@@ -79,7 +79,7 @@ def run_in_shell(line, place):
         f"{place}: is {command!r} to be run, or does it belong in NOT_RUN?"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "from ontogeny.cli import main; main()", *arguments],
+        [sys.executable, "-m", "ontogeny", *arguments],
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,

@@ -2,12 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ontogeny.presets import plan_as_json, plan_regression, spread
+from ontogeny.presets import plan_as_json, plan_regression
 from ontogeny.probes import (
     measure_curvature,
     measure_metrics,
@@ -70,12 +67,3 @@ def test_paper_is_the_papers():
     assert sampler.localization == pytest.approx(2 * 0.001 / 3e-4)
     training = plan.training
     assert (training.steps, training.batch_size, training.learning_rate) == (500_000, 256, 3e-3)
-
-
-@given(last=st.integers(1, 10**6), log=st.integers(1, 60), linear=st.integers(0, 60))
-def test_a_spread_keeps_the_ends_and_invents_no_steps(last, log, linear):
-    steps = np.unique(np.linspace(0, last, 200).astype(int))
-    found = spread(steps, log, linear)
-    assert set(found.tolist()) <= set(steps.tolist())
-    assert {0, last} <= set(found.tolist())
-    assert len(found) <= log + linear + 2

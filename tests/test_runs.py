@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from ontogeny.problems import Problem, StateDict
+from ontogeny.records import Measurements
 from ontogeny.runs import CheckpointFolder, Run, create_run, open_run
 from ontogeny.storage import file_of
 from tests.examples import Asking, line, weight_times
@@ -86,6 +88,14 @@ def test_a_failure_keeps_the_others_and_its_traceback(run):
     assert file_of(folder, 0, ".npz").exists()
     assert file_of(folder, 2, ".npz").exists()
     assert "in weight_times" in file_of(folder, 1, ".failed").read_text()
+
+
+def test_a_probe_of_a_notebook_is_measured_in_this_process(run):
+    def bias(problem: Problem, step: int, state: StateDict, settings: Asking) -> Measurements:
+        value = settings.factor * state["bias"]
+        return Measurements(step, ("bias",), ("",), value.numpy(), np.array([np.nan]))
+
+    assert values(run.measure(bias, [0, 1], Asking())) == [0, 0]
 
 
 def test_a_step_without_checkpoint_is_named(run):

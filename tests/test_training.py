@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ontogeny.problems import untrained
 from ontogeny.records import Curve
 from ontogeny.storage import load_record
-from ontogeny.training import Descent, Training, checkpoint_steps, one_cycle, train
+from ontogeny.training import Descent, Training, checkpoint_steps, one_cycle, spread, train
 from tests.examples import line
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +37,15 @@ def test_checkpoints_are_steps_of_the_run(steps, log, linear):
     assert found[0] == 0
     assert found[-1] == steps - 1
     assert (np.diff(found) > 0).all()
+
+
+@given(last=st.integers(1, 10**6), log=st.integers(1, 60), linear=st.integers(0, 60))
+def test_a_spread_keeps_the_ends_and_invents_no_steps(last, log, linear):
+    steps = np.unique(np.linspace(0, last, 200).astype(int))
+    found = spread(steps, log, linear)
+    assert set(found.tolist()) <= set(steps.tolist())
+    assert {0, last} <= set(found.tolist())
+    assert len(found) <= log + linear + 2
 
 
 @pytest.mark.parametrize("steps", [10, 1000])

@@ -25,8 +25,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsInt
 
 import torch
 from safetensors import SafetensorError
@@ -67,7 +68,9 @@ class CheckpointFolder(Mapping[int, StateDict]):
             raise ValueError(f"{path} is not a whole checkpoint ({error})") from None
 
     def __contains__(self, step: object) -> bool:
-        return isinstance(step, int) and file_of(self.folder, step, ".safetensors").exists()
+        return (
+            isinstance(step, Integral) and file_of(self.folder, int(step), ".safetensors").exists()
+        )
 
     def __iter__(self) -> Iterator[int]:
         return iter(steps_in(self.folder, ".safetensors"))
@@ -98,7 +101,7 @@ class Run:
     def measure(
         self,
         probe: Probe,
-        steps: Iterable[int],
+        steps: Iterable[SupportsInt],
         settings: Any,
         *,
         name: str | None = None,
@@ -128,8 +131,8 @@ class Run:
             RuntimeError: Some checkpoints failed; the others are kept, tracebacks stand beside
                 them.
         """
-        steps = sorted(set(steps))
-        missing = [step for step in steps if step not in self.checkpoints]
+        wanted = sorted({int(step) for step in steps})
+        missing = [step for step in wanted if step not in self.checkpoints]
         if missing:
             raise ValueError(f"{self.folder} has no checkpoint at step {missing[0]}")
         check_device(device)
@@ -138,15 +141,15 @@ class Run:
         folder = self.folder / "measured" / name
         claim(folder / "settings.json", asked)
         remove_leftovers(folder)
-        todo = [step for step in steps if not self._is_done(folder, step, asked)]
+        todo = [step for step in wanted if not self._is_done(folder, step, asked)]
         if todo:
-            done = len(steps) - len(todo)
-            with progress(name.replace("_", " "), len(steps), done) as advance:
+            done = len(wanted) - len(todo)
+            with progress(name.replace("_", " "), len(wanted), done) as advance:
                 for _ in self._units(probe, todo, settings, asked, folder, executor):
                     advance(1)
         self._report_failures(folder, todo)
         kind = _record_kind(probe)
-        return [load_record(kind, file_of(folder, step, ".npz")) for step in steps]
+        return [load_record(kind, file_of(folder, step, ".npz")) for step in wanted]
 
     def _is_done(self, folder: Path, step: int, asked: Mapping[str, Any]) -> bool:
         path = file_of(folder, step, ".npz")
@@ -169,9 +172,9 @@ class Run:
         executor: Executor | None,
     ) -> Iterator[None]:
         """Do the units of work, yielding as each of them ends."""
-        named = self.problem.name and not self.problem.name.startswith("__main__")
-        distributable = named and isinstance(self.checkpoints, CheckpointFolder)
-        if asked["device"] != "cpu" or not distributable:
+        findable = is_findable(self.problem.name) and is_findable(asked["probe"])
+        in_files = isinstance(self.checkpoints, CheckpointFolder)
+        if asked["device"] != "cpu" or not (findable and in_files):
             for step in steps:
                 measure_unit(self, probe, step, settings, asked, folder)
                 yield
@@ -240,7 +243,7 @@ def open_run(folder: Path) -> Run:
 
 def address(function: Callable[..., Any]) -> str:
     """Where another process finds a function: `module:name`."""
-    return f"{function.__module__}:{function.__name__}"
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 def find(address: str) -> Probe:
@@ -255,6 +258,12 @@ def find(address: str) -> Probe:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"there is no probe {address!r}: {error}") from None
     return function
+
+
+def is_findable(address: str) -> bool:
+    """Whether another process finds what is at an address: not so in a notebook or a closure."""
+    module, _, name = address.partition(":")
+    return module != "__main__" and hasattr(sys.modules.get(module), name)
 
 
 def settings_of(probe: Probe) -> type[Any]:

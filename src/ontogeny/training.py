@@ -76,6 +76,35 @@ def checkpoint_steps(training: Training) -> Int[np.ndarray, " checkpoint"]:
     return steps[steps < last]
 
 
+def spread(
+    steps: Int[np.ndarray, " checkpoint"], log: int, linear: int = 0, first: int = 3
+) -> Int[np.ndarray, " step"]:
+    """Choose checkpoints that are spread evenly over log-step, and over steps in addition.
+
+    Args:
+        steps: The steps that there are, increasing.
+        log: About how many to spread over log-step; neighbours that coincide count once.
+        linear: About how many to spread over steps.
+        first: Where the even spread over log-step begins: little happens before.
+
+    Returns:
+        Distinct steps, the first and the last included.
+
+    Examples:
+        >>> spread(np.arange(1001), log=3, first=10).tolist()
+        [0, 10, 100, 1000]
+    """
+    wanted = np.concatenate(
+        [
+            steps[[0, -1]],
+            np.geomspace(min(first, steps[-1]), steps[-1], log),
+            np.linspace(steps[0], steps[-1], linear),
+        ]
+    )
+    nearest = np.abs(steps[None, :] - wanted[:, None]).argmin(axis=1)
+    return np.unique(steps[nearest])
+
+
 def one_cycle(step: int, training: Training) -> float:
     r"""The learning rate of a step: a triangle that peaks half-way and all but ends at zero.
 

@@ -1,8 +1,8 @@
 """Essential dynamics: outputs over training as a curve in a few principal components.
 
 Outputs at hundreds of checkpoints become points in the plane of two components, their smoothed
-path becomes a plane curve, and the centres of its osculating circles become the evolute, whose
-cusps `find_forms` looks for.
+path becomes a plane curve, and the centres of its osculating circles become the evolute, which has
+a cusp wherever curvature is stationary.
 """
 
 from __future__ import annotations

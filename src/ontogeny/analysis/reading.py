@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,48 +70,49 @@ class Part:
     Attributes:
         name: Training, or the name of a measurement.
         done: At how many checkpoints it is done.
-        planned: At how many it should be.
+        planned: At how many it should be; None if no plan says.
         failed: At which steps it failed.
     """
 
     name: str
     done: int
-    planned: int
+    planned: int | None
     failed: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        text = f"{self.name.replace('_', ' ')}: {self.done} of {self.planned} checkpoints"
+        planned = "" if self.planned is None else f" of {self.planned}"
+        text = f"{self.name.replace('_', ' ')}: {self.done}{planned} checkpoints"
         if self.failed:
             text += f", failed at step {', '.join(map(str, self.failed))}"
         return text
 
 
 def read_status(folder: Path) -> list[Part]:
-    """What a run has done and what is missing, by its plan.
+    """What a run has done and, if it has a plan, what is missing.
 
     Raises:
-        ValueError: The folder holds no run, or no plan.
+        ValueError: The folder holds no run.
     """
     _require_run(folder)
-    if not (folder / "plan.json").exists():
-        raise ValueError(f"{folder} has no plan.json that says what should be measured")
-    plan = read_json(folder / "plan.json")
+    measured = folder / "measured"
     kept = steps_in(folder / "checkpoints", ".safetensors")
-    parts = [_part("training", plan["checkpoints"], kept)]
-    for asked in plan["measurements"]:
-        name = asked["probe"].rpartition(":")[2]
-        measured = folder / "measured" / name
-        done = steps_in(measured, ".npz")
-        failed = set(steps_in(measured, ".failed")) - set(done)
-        parts.append(_part(name, asked["steps"], done, failed))
-    return parts
+    if not (folder / "plan.json").exists():
+        names = sorted(path.name for path in measured.glob("*/"))
+        return [Part("training", len(kept), None), *(_part(measured / name) for name in names)]
+    plan = read_json(folder / "plan.json")
+    asked = [(a["probe"].rpartition(":")[2], a["steps"]) for a in plan["measurements"]]
+    done = set(kept) & set(plan["checkpoints"])
+    training = Part("training", len(done), len(plan["checkpoints"]))
+    return [training, *(_part(measured / name, steps) for name, steps in asked)]
 
 
-def _part(
-    name: str, planned: Sequence[int], done: Iterable[int], failed: Iterable[int] = ()
-) -> Part:
-    wanted = set(planned)
-    return Part(name, len(wanted & set(done)), len(wanted), tuple(sorted(wanted & set(failed))))
+def _part(folder: Path, planned: Sequence[int] | None = None) -> Part:
+    done = set(steps_in(folder, ".npz"))
+    failed = set(steps_in(folder, ".failed")) - done
+    if planned is not None:
+        done, failed = done & set(planned), failed & set(planned)
+    count = None if planned is None else len(planned)
+    return Part(folder.name, len(done), count, tuple(sorted(failed)))
 
 
 def read_run(folder: Path, burn_in: int | None = None) -> Report:
@@ -142,7 +143,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         )
         curves |= {curve.name: curve for curve in found}
     smooth_llc, milestones, stages = read_stages(
-        curves.get("llc"), curves.get("loss"), str(plan.get("prefix", "stage "))
+        curves.get("llc"), curves.get("loss"), str(plan.get("prefix", "S"))
     )
     trajectory, reference_scores = read_dynamics(measured)
     return Report(

@@ -7,6 +7,7 @@ from ontogeny.problems.problem import (
     check_problem,
     identity,
     load_problem,
+    tabulate,
     trained,
     untrained,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "identity",
     "load_problem",
     "regression",
+    "tabulate",
     "trained",
     "untrained",
 ]
