@@ -269,5 +269,5 @@ def _missing(folder: Path) -> list[str]:
     return [
         f"Not all is measured yet: {part}."
         for part in read_status(folder)
-        if part.done < part.planned
+        if part.planned and part.done < part.planned
     ]
