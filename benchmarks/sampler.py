@@ -8,8 +8,8 @@ import torch
 from ontogeny.probes import Sampler
 from ontogeny.probes.chains import flat_loss, sample_chain, sample_chains
 from ontogeny.problems import regression, trained, untrained
-from ontogeny.runs import threads
 from ontogeny.streams import random_stream
+from ontogeny.workers import threads
 
 DRAWS, ROUNDS = 40, 7
 
@@ -26,9 +26,9 @@ def measure(batch_size):
     problem = regression()
     state = untrained(problem, seed=0).state_dict()
     settings = Sampler(chains=1, draws=DRAWS, burn_in=0, batch_size=batch_size, block=DRAWS)
-    bare_model, _ = trained(problem, state)
+    bare_model = trained(problem, state)
     batch = problem.batch(batch_size, random_stream(0, "benchmark"))
-    start, evaluate = flat_loss(problem, trained(problem, state)[0])
+    start, evaluate = flat_loss(problem, trained(problem, state))
     nothing = torch.zeros(len(problem.loss(bare_model, batch)[0]))
 
     def bare():

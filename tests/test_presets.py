@@ -35,10 +35,12 @@ def test_plans_survive_json(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_seed_is_the_seed_of_everything(size):
+def test_the_seed_is_that_of_training_and_sampling_and_what_is_measured_on_stays(size):
     plan = plan_regression(size, seed=3)
     assert plan.training.seed == 3
     assert asked(plan, sample_chains)[0].seed == 3
+    assert asked(plan, measure_metrics)[0].seed == 0
+    assert asked(plan, record_outputs)[0].seed == 0
 
 
 def test_quick_is_as_dense_as_it_should_be():

@@ -189,6 +189,16 @@ def processes_of_session(session):
     return alive
 
 
+def test_tensors_without_axes_are_part_of_the_weights(run):
+    for step in (0, 1):
+        state = {"weight": torch.ones(1, 1), "temperature": torch.tensor(float(step))}
+        run.checkpoints.save(step, state)
+    measure(run, weight_times, [0], Asking())
+    run.checkpoints.save(0, run.checkpoints[1])
+    with pytest.raises(ValueError, match="on other weights"):
+        measure(run, weight_times, [0], Asking())
+
+
 def test_nan_is_a_value_like_any_other(run):
     found = measure(run, weight_times, [0], Asking(factor=float("nan")), name="nan")
     assert np.isnan(found[0].values[0])

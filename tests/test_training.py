@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from ontogeny.problems import untrained
 from ontogeny.records import Curve
@@ -101,19 +103,32 @@ def contents(folder):
     }
 
 
-def test_saved_and_restored_is_never_interrupted(tmp_path):
-    straight, halved = Descent(line(), SHORT), Descent(line(), SHORT)
+def frozen():
+    model = nn.Linear(1, 1)
+    model.bias.requires_grad_(False)
+    return model
+
+
+def normalized():
+    return nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+
+
+@pytest.mark.parametrize("model", [line().model, frozen, normalized])
+def test_saved_and_restored_is_never_interrupted(model, tmp_path):
+    problem = replace(line(), model=model)
+    straight, halved = Descent(problem, SHORT), Descent(problem, SHORT)
     for _ in range(20):
         straight.descend()
         halved.descend()
     halved.save(tmp_path / "state")
-    resumed = Descent(line(), SHORT)
+    resumed = Descent(problem, SHORT)
     resumed.restore(tmp_path / "state")
     for _ in range(20):
         straight.descend()
         resumed.descend()
-    for a, b in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
-        assert torch.equal(a, b)
+    found = resumed.model.state_dict()
+    for name, tensor in straight.model.state_dict().items():
+        assert torch.equal(tensor, found[name])
     assert torch.equal(straight.losses, resumed.losses)
 
 
@@ -127,6 +142,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     )
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    codes = []
     for attempt in range(3):
         killed = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
         state = tmp_path / "killed" / "training.safetensors"
@@ -135,7 +151,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
             time.sleep(0.01)
         time.sleep(0.1 * attempt)
         killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        codes.append(killed.wait())
+    assert -signal.SIGKILL in codes
     for name in ("killed", "straight"):
         subprocess.run(
             [*command, str(tmp_path / name)], env=environment, check=True, capture_output=True

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 app = App(
     name="ontogeny",
@@ -21,7 +22,13 @@ STAGE_HEADINGS = ("Stage", "From", "To", "Type", "Δ loss", "Δ LLC", "End, 90 %
 
 System = Literal["regression"]
 Size = Literal["quick", "standard", "paper"]
-Seed = Annotated[int, Parameter(help="Seed of everything that is random.")]
+Seed = Annotated[
+    int,
+    Parameter(
+        help="Seed of the initial weights, the training data and the sampler; what is measured on "
+        "is the same for every seed."
+    ),
+]
 Folder = Annotated[
     Path | None, Parameter(help="Where the run lives; runs/SYSTEM-PRESET-seedN by default.")
 ]
@@ -84,13 +91,14 @@ def report(folder: Path) -> None:
     write_report(found, folder / "report.html")
     console = Console()
     if found.stages:
-        table = Table(*STAGE_HEADINGS, title=found.title, box=box.SIMPLE_HEAD, pad_edge=False)
+        title = Text(found.title, style="table.title")
+        table = Table(*STAGE_HEADINGS, title=title, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in stage_table(found):
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         console.print(table)
     for sentence in (finding(found), *found.notes, *found.missing):
-        console.print(sentence, highlight=False)
-    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+        console.print(Text(sentence))
+    console.print(Text(f"Report: {folder / 'report.html'}"), soft_wrap=True)
 
 
 @app.command
@@ -122,7 +130,5 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _stop(sentence: str, code: int = 1) -> None:
-    Console(stderr=True).print(
-        f"ontogeny: {sentence}", soft_wrap=True, highlight=False, markup=False
-    )
+    Console(stderr=True).print(Text(f"ontogeny: {sentence}"), soft_wrap=True)
     sys.exit(code)

@@ -19,12 +19,14 @@ from ontogeny.probes import (
     record_references,
     sample_chains,
 )
-from ontogeny.problems import Problem, regression
-from ontogeny.runs import Run, address, find, open_run, settings_of, worker_pool
+from ontogeny.problems import Problem, find, regression
+from ontogeny.runs import Run, address_of, open_run, settings_of
 from ontogeny.storage import claim, read_json
 from ontogeny.training import Training, checkpoint_steps, spread, train
+from ontogeny.workers import worker_pool
 
 Size = Literal["quick", "standard", "paper"]
+Measurement = tuple[Callable[..., Any], Any, Int[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Plan:
     prefix: str
     problem: Problem
     training: Training
-    measurements: tuple[tuple[Callable[..., Any], Any, Int[np.ndarray, " _"]], ...]
+    measurements: tuple[Measurement, ...]
 
 
 def train_as_planned(plan: Plan, folder: Path) -> Run:
@@ -63,7 +65,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "prefix": plan.prefix,
         "checkpoints": checkpoint_steps(plan.training).tolist(),
         "measurements": [
-            {"probe": address(probe), "settings": asdict(settings), "steps": steps.tolist()}
+            {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}
             for probe, settings, steps in plan.measurements
         ],
     }
@@ -104,103 +106,85 @@ def _quick(seed: int, device: str) -> Plan:
     training = Training(
         steps=2000,
         batch_size=128,
-        learning_rate=3e-3,
         log_checkpoints=150,
         linear_checkpoints=150,
         seed=seed,
         threads=2,
         device=device,
     )
-    return _regression_plan(
-        size="quick",
-        notes=(
-            "This run is short: it is meant to show the method in minutes. It can show the first "
-            "two of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
-            "Its chains have 125 draws, while flat directions of the loss relax in about 1,000. So "
-            "the learning coefficient shows the shape of its curve and not yet its height, and "
-            "most estimates are marked suspect.",
-        ),
-        training=training,
-        sampler=Sampler(chains=4, draws=125, burn_in=50, batch_size=64, block=25, seed=seed),
-        llc_steps=(27, 0),
-        sample=256,
-        curvature=(Curvature(examples=256, probes=16), 7),
+    steps = checkpoint_steps(training)
+    sampler = Sampler(chains=4, draws=125, burn_in=50, batch_size=64, block=25, seed=seed)
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, spread(steps, 27)),
+        (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),
+        *_cheap(Metrics(examples=256), FixedBatch(examples=256), steps),
     )
+    notes = (
+        "This run is short: it is meant to show the method in minutes. It can show the first two "
+        "of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
+        "Its chains have 125 draws, while flat directions of the loss relax in about 1,000. So "
+        "the learning coefficient shows the shape of its curve and not yet its height, and "
+        "most estimates are marked suspect.",
+    )
+    return Plan(_title("quick", seed), notes, "LR", regression(), training, measurements)
 
 
 def _standard(seed: int, device: str) -> Plan:
     training = Training(
         steps=250_000,
         batch_size=64,
-        learning_rate=3e-3,
         log_checkpoints=150,
         linear_checkpoints=200,
         seed=seed,
-        threads=1,
         device=device,
     )
-    return _regression_plan(
-        size="standard",
-        notes=(),
-        training=training,
-        sampler=Sampler(chains=4, draws=800, burn_in=300, batch_size=64, seed=seed),
-        llc_steps=(36, 40),
-        sample=1024,
-        curvature=(Curvature(examples=512, probes=32), 16),
+    steps = checkpoint_steps(training)
+    sampler = Sampler(chains=4, draws=800, burn_in=300, batch_size=64, seed=seed)
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, spread(steps, 36, 40)),
+        (measure_curvature, Curvature(examples=512), spread(steps, 16)),
+        *_cheap(Metrics(examples=1024), FixedBatch(), steps),
     )
+    return Plan(_title("standard", seed), (), "LR", regression(), training, measurements)
 
 
 def _paper(seed: int, device: str) -> Plan:
     training = Training(steps=500_000, seed=seed, device=device)
-    return _regression_plan(
-        size="paper",
-        notes=(
-            "The paper's settings, with three differences: batches of training data are fixed by "
-            "the seed, the sampler draws fresh minibatches instead of cycling through 2^20 fixed "
-            "sequences, and the loss at the checkpoint is measured on 2^20 sequences of its own.",
-        ),
-        training=training,
-        sampler=Sampler(
-            nbeta=200 / 3,
-            localization=20 / 3,
-            chains=10,
-            draws=5000,
-            burn_in=0,
-            batch_size=1024,
-            seed=seed,
-        ),
-        llc_steps=None,
-        sample=8192,
-        curvature=(Curvature(examples=1024, probes=100), None),
-    )
-
-
-def _regression_plan(
-    size: Size,
-    notes: tuple[str, ...],
-    training: Training,
-    sampler: Sampler,
-    llc_steps: tuple[int, int] | None,
-    sample: int,
-    curvature: tuple[Curvature, int | None],
-) -> Plan:
-    """A plan in which None stands for every checkpoint."""
     steps = checkpoint_steps(training)
-    settings, n_curvature = curvature
-    outputs = FixedBatch(examples=min(sample, 1024))
-    return Plan(
-        title=f"In-context linear regression, {size} preset, seed {training.seed}",
-        notes=notes,
-        prefix="LR",
-        problem=regression(),
-        training=training,
-        measurements=(
-            (sample_chains, sampler, spread(steps, *llc_steps) if llc_steps else steps),
-            (measure_metrics, Metrics(examples=sample), steps),
-            (measure_curvature, settings, spread(steps, n_curvature) if n_curvature else steps),
-            (record_outputs, outputs, steps),
-            (record_references, outputs, steps[:1]),
-        ),
+    sampler = Sampler(
+        nbeta=200 / 3,
+        localization=20 / 3,
+        chains=10,
+        draws=5000,
+        burn_in=0,
+        batch_size=1024,
+        seed=seed,
+    )
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, steps),
+        (measure_curvature, Curvature(probes=100), steps),
+        *_cheap(Metrics(), FixedBatch(), steps),
+    )
+    notes = (
+        "The paper's settings, with three differences: batches of training data are fixed by the "
+        "seed, the sampler draws fresh minibatches instead of cycling through 2^20 fixed "
+        "sequences, and every draw is paired with the checkpoint's loss on the same minibatch.",
+    )
+    return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements)
+
+
+def _title(size: Size, seed: int) -> str:
+    return f"In-context linear regression, {size} preset, seed {seed}"
+
+
+def _cheap(
+    metrics: Metrics, batch: FixedBatch, steps: Int[np.ndarray, " _"]
+) -> tuple[Measurement, ...]:
+    """What is measured at every checkpoint."""
+    return (
+        (measure_metrics, metrics, steps),
+        (record_outputs, batch, steps),
+        (record_references, batch, steps[:1]),
     )
 
 

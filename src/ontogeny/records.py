@@ -147,7 +147,8 @@ class Diagnosis:
         step: The checkpoint's training step.
         llc: The estimate, nan if every chain failed.
         stderr: Its standard error.
-        rhat: Split R-hat of the loss over the chains that did not fail.
+        rhat: Split R-hat of the excess over the checkpoint's loss, over the chains that did not
+            fail.
         ess: Effective number of draws, over those chains together.
         chains: How many chains were run.
         failed: Which chains failed.
@@ -208,7 +209,8 @@ class Milestone:
         step: The critical point of the smoothed curve.
         low: Lower end of a 90 % interval, None where the rule has none.
         high: Upper end of it.
-        probability: Probability that the milestone exists, None where the rule has none.
+        probability: Share of the functions that the curve might be in which the rule finds it,
+            None where the rule has none.
         kind: A maximum, a minimum, or a near-plateau between two rises or two falls.
     """
 

@@ -9,20 +9,16 @@ FOLDER/measured/PROBE/STEP.failed     the traceback, where it could not answer
 ```
 """
 
+from __future__ import annotations
+
 import hashlib
-import importlib
 import json
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import traceback
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -33,7 +29,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ontogeny.problems.problem import Problem, StateDict, identity, load_problem
+from ontogeny.problems.problem import Problem, StateDict, find, identity, load_problem
 from ontogeny.progress import progress
 from ontogeny.storage import (
     claim,
@@ -46,6 +42,7 @@ from ontogeny.storage import (
     steps_in,
     whole_file,
 )
+from ontogeny.workers import check_device, threads, worker_pool
 
 SCHEMA = 1
 
@@ -136,26 +133,25 @@ class Run:
         if missing:
             raise ValueError(f"{self.folder} has no checkpoint at step {missing[0]}")
         check_device(device)
-        name = name or probe.__name__
-        asked = _question(self.problem, probe, settings, device)
-        folder = self.folder / "measured" / name
-        claim(folder / "settings.json", asked)
+        question = _ask(self, probe, settings, name or probe.__name__, device)
+        folder = question.folder
+        claim(folder / "settings.json", question.asked)
         remove_leftovers(folder)
-        todo = [step for step in wanted if not self._is_done(folder, step, asked)]
+        todo = [step for step in wanted if not self._is_done(question, step)]
         if todo:
             done = len(wanted) - len(todo)
-            with progress(name.replace("_", " "), len(wanted), done) as advance:
-                for _ in self._units(probe, todo, settings, asked, folder, executor):
+            with progress(folder.name.replace("_", " "), len(wanted), done) as advance:
+                for _ in self._units(question, todo, executor):
                     advance(1)
-        self._report_failures(folder, todo)
+        _report_failures(folder, todo)
         kind = _record_kind(probe)
         return [load_record(kind, file_of(folder, step, ".npz")) for step in wanted]
 
-    def _is_done(self, folder: Path, step: int, asked: Mapping[str, Any]) -> bool:
-        path = file_of(folder, step, ".npz")
+    def _is_done(self, question: Question, step: int) -> bool:
+        path = file_of(question.folder, step, ".npz")
         if not path.exists():
             return False
-        if load_key(path) != _key(asked, self.checkpoints[step]):
+        if load_key(path) != _key(question, self.checkpoints[step]):
             raise ValueError(
                 f"{path} was measured on other weights than this run has at step {step}; "
                 "delete it to measure again"
@@ -163,23 +159,18 @@ class Run:
         return True
 
     def _units(
-        self,
-        probe: Probe,
-        steps: Sequence[int],
-        settings: Any,
-        asked: Mapping[str, Any],
-        folder: Path,
-        executor: Executor | None,
+        self, question: Question, steps: Sequence[int], executor: Executor | None
     ) -> Iterator[None]:
         """Do the units of work, yielding as each of them ends."""
+        asked = question.asked
         findable = is_findable(self.problem.name) and is_findable(asked["probe"])
         in_files = isinstance(self.checkpoints, CheckpointFolder)
         if asked["device"] != "cpu" or not (findable and in_files):
             for step in steps:
-                measure_unit(self, probe, step, settings, asked, folder)
+                measure_unit(self, question, step)
                 yield
             return
-        unit = (str(self.folder), address(probe), json.dumps(asked), folder.name)
+        unit = (str(self.folder), question.folder.name, json.dumps(asked))
         with nullcontext(executor) if executor else worker_pool() as pool:
             try:
                 futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
@@ -191,16 +182,6 @@ class Run:
                     "a worker process was killed, perhaps for want of memory; what was measured "
                     "is kept, start the same command again to go on"
                 ) from None
-
-    def _report_failures(self, folder: Path, steps: Sequence[int]) -> None:
-        failed = [step for step in steps if file_of(folder, step, ".failed").exists()]
-        if failed:
-            path = file_of(folder, failed[0], ".failed")
-            reason = path.read_text().strip().splitlines()[-1]
-            raise RuntimeError(
-                f"{folder.name} failed at {len(failed)} of {len(steps)} checkpoints, first at step "
-                f"{failed[0]}: {reason} (traceback in {path})"
-            )
 
 
 def create_run(problem: Problem, folder: Path, training: Mapping[str, Any]) -> Run:
@@ -238,26 +219,41 @@ def open_run(folder: Path) -> Run:
     return Run(problem, folder, CheckpointFolder(folder / "checkpoints"))
 
 
-# Units of work: a checkpoint and a probe, as strings and numbers ---------------------------------
+# Units of work: a question and a checkpoint -------------------------------------------------------
 
 
-def address(function: Callable[..., Any]) -> str:
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked of checkpoints.
+
+    Attributes:
+        probe: The function that answers.
+        settings: Its settings.
+        asked: Problem, probe, settings and device as plain JSON: all but the weights that an
+            answer depends on.
+        folder: Where the answers are kept.
+    """
+
+    probe: Probe
+    settings: Any
+    asked: Mapping[str, Any]
+    folder: Path
+
+
+def _ask(run: Run, probe: Probe, settings: Any, name: str, device: str) -> Question:
+    asked = {
+        "schema": SCHEMA,
+        "problem": identity(run.problem),
+        "probe": address_of(probe),
+        "settings": asdict(settings),
+        "device": device,
+    }
+    return Question(probe, settings, asked, run.folder / "measured" / name)
+
+
+def address_of(function: Callable[..., Any]) -> str:
     """Where another process finds a function: `module:name`."""
     return f"{function.__module__}:{function.__qualname__}"
-
-
-def find(address: str) -> Probe:
-    """The function at an address.
-
-    Raises:
-        ValueError: There is none.
-    """
-    module, _, name = address.partition(":")
-    try:
-        function: Probe = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"there is no probe {address!r}: {error}") from None
-    return function
 
 
 def is_findable(address: str) -> bool:
@@ -273,47 +269,32 @@ def settings_of(probe: Probe) -> type[Any]:
     return kind
 
 
-def _question(problem: Problem, probe: Probe, settings: Any, device: str) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "problem": identity(problem),
-        "probe": address(probe),
-        "settings": asdict(settings),
-        "device": device,
-    }
-
-
-def _key(asked: Mapping[str, Any], state: StateDict) -> str:
-    """Hash of everything that an answer depends on."""
-    digest = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16)
-    for name, tensor in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _record_kind(probe: Probe) -> type:
     kind = probe.__annotations__["return"]
     assert isinstance(kind, type), f"{probe.__name__} must say which record it returns"
     return kind
 
 
-def measure_unit(
-    run: Run,
-    probe: Probe,
-    step: int,
-    settings: Any,
-    asked: Mapping[str, Any],
-    folder: Path,
-) -> None:
+def _key(question: Question, state: StateDict) -> str:
+    """Hash of everything that an answer depends on."""
+    text = json.dumps(question.asked, sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def measure_unit(run: Run, question: Question, step: int) -> None:
     """Measure one checkpoint and keep the answer, or the traceback if there is none."""
-    failure = file_of(folder, step, ".failed")
+    failure = file_of(question.folder, step, ".failed")
     try:
         state = run.checkpoints[step]
-        moved = {name: tensor.to(asked["device"]) for name, tensor in state.items()}
+        moved = {name: tensor.to(question.asked["device"]) for name, tensor in state.items()}
         with threads(1):
-            record = probe(run.problem, step, moved, settings)
-        save_record(record, file_of(folder, step, ".npz"), key=_key(asked, state))
+            record = question.probe(run.problem, step, moved, question.settings)
+        path = file_of(question.folder, step, ".npz")
+        save_record(record, path, key=_key(question, state))
         failure.unlink(missing_ok=True)
     except OSError:
         raise
@@ -322,12 +303,12 @@ def measure_unit(
             file.write(traceback.format_exc().encode())
 
 
-def measure_elsewhere(folder: str, probe: str, asked: str, name: str, step: int) -> None:
+def measure_elsewhere(folder: str, name: str, question: str, step: int) -> None:
     """`measure_unit` in another process, which gets strings and numbers only."""
-    found, question = find(probe), json.loads(asked)
-    settings = settings_of(found)(**question["settings"])
-    run = _opened(folder)
-    measure_unit(run, found, step, settings, question, run.folder / "measured" / name)
+    run, asked = _opened(folder), json.loads(question)
+    probe = find(asked["probe"])
+    settings = settings_of(probe)(**asked["settings"])
+    measure_unit(run, Question(probe, settings, asked, run.folder / "measured" / name), step)
 
 
 @lru_cache(maxsize=1)
@@ -335,72 +316,12 @@ def _opened(folder: str) -> Run:
     return open_run(Path(folder))
 
 
-def check_device(device: str) -> None:
-    """Make sure that a device is there.
-
-    Raises:
-        ValueError: It is not.
-    """
-    try:
-        torch.zeros(1, device=device)
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"cannot compute on the device {device!r}: {reason}") from None
-
-
-@contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Compute with n threads, because results on a CPU depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def worker_pool() -> Iterator[Executor]:
-    """One process for each core; each computes with one thread, and ends if this one is killed."""
-    workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
-    others = set(multiprocessing.active_children())
-    with _hidden_main():
-        for _ in range(workers):
-            pool.submit(int)  # starts a process
-    try:
-        yield pool
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Start processes that do not run the user's script again: they need strings only.
-
-    Otherwise every script would need `if __name__ == "__main__":`.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _follow_parent() -> None:
-    """Leave interrupts to the parent, and end when it is killed instead of waiting for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _report_failures(folder: Path, steps: Sequence[int]) -> None:
+    failed = [step for step in steps if file_of(folder, step, ".failed").exists()]
+    if failed:
+        path = file_of(folder, failed[0], ".failed")
+        reason = path.read_text().strip().splitlines()[-1]
+        raise RuntimeError(
+            f"{folder.name} failed at {len(failed)} of {len(steps)} checkpoints, first at step "
+            f"{failed[0]}: {reason} (traceback in {path})"
+        )

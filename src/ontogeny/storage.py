@@ -86,7 +86,7 @@ def save_record(record: Any, path: Path, key: str = "") -> None:
     """Write a record as one `.npz` file, whole or not at all.
 
     Args:
-        record: Any record of this module.
+        record: Any record made of arrays, numbers and names.
         path: The file to write.
         key: Hash of everything that the record depends on, for `load_key`.
 
@@ -125,7 +125,7 @@ def load_record(kind: type[R], path: Path) -> R:
     """Load one record; nothing in the file is ever executed.
 
     Args:
-        kind: The class of the record, such as `Chains`.
+        kind: The class of the record, such as `Chains`: any made of arrays, numbers and names.
         path: The file to read.
 
     Returns:
@@ -185,7 +185,8 @@ def claim(path: Path, description: Mapping[str, Any]) -> None:
         return
     found = read_json(path)
     wanted = json.loads(json.dumps(description))
-    for name, there, here in differences(found, wanted):
+    if difference := next(differences(found, wanted), None):
+        name, there, here = difference
         raise ValueError(
             f"{path.parent} was made with {name} = {there}, not {here}; choose another folder, or "
             "the settings that it was made with"

@@ -14,11 +14,15 @@ from safetensors.torch import load_file, save
 from ontogeny.problems.problem import Problem, untrained
 from ontogeny.progress import progress
 from ontogeny.records import Curve
-from ontogeny.runs import CheckpointFolder, Run, check_device, create_run, threads
+from ontogeny.runs import CheckpointFolder, Run, create_run
 from ontogeny.storage import remove_leftovers, save_record, whole_file
 from ontogeny.streams import random_stream
+from ontogeny.workers import check_device, threads
 
 SECONDS_BETWEEN_SAVES = 10.0
+ONSET = 3
+"""The step at which spreading over log-step begins: little happens before."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def checkpoint_steps(training: Training) -> Int[np.ndarray, " checkpoint"]:
 
 
 def spread(
-    steps: Int[np.ndarray, " checkpoint"], log: int, linear: int = 0, first: int = 3
+    steps: Int[np.ndarray, " checkpoint"], log: int, linear: int = 0
 ) -> Int[np.ndarray, " step"]:
     """Choose checkpoints that are spread evenly over log-step, and over steps in addition.
 
@@ -85,19 +89,18 @@ def spread(
         steps: The steps that there are, increasing.
         log: About how many to spread over log-step; neighbours that coincide count once.
         linear: About how many to spread over steps.
-        first: Where the even spread over log-step begins: little happens before.
 
     Returns:
         Distinct steps, the first and the last included.
 
     Examples:
-        >>> spread(np.arange(1001), log=3, first=10).tolist()
-        [0, 10, 100, 1000]
+        >>> spread(np.arange(301), log=3).tolist()
+        [0, 3, 30, 300]
     """
     wanted = np.concatenate(
         [
             steps[[0, -1]],
-            np.geomspace(min(first, steps[-1]), steps[-1], log),
+            np.geomspace(min(ONSET, steps[-1]), steps[-1], log),
             np.linspace(steps[0], steps[-1], linear),
         ]
     )
@@ -108,8 +111,8 @@ def spread(
 def one_cycle(step: int, training: Training) -> float:
     r"""The learning rate of a step: a triangle that peaks half-way and all but ends at zero.
 
-    It rises from $\eta / d$ at step 0 to $\eta$ at step $h = T/2 - 1$ and falls to $\eta / d^2$ at
-    step $T - 1$, with $d = T/2 - 1$; this is torch's `OneCycleLR` with linear annealing and both
+    It rises from $\eta / d$ at step 0 to $\eta$ at step $d = T/2 - 1$ and falls to $\eta / d^2$ at
+    step $T - 1$; this is torch's `OneCycleLR` with linear annealing and both
     its factors equal to $d$.
 
     Args:
@@ -121,16 +124,15 @@ def one_cycle(step: int, training: Training) -> float:
         >>> [f"{one_cycle(step, t):.1e}" for step in (0, 249_999, 499_999)]
         ['1.2e-08', '3.0e-03', '4.8e-14']
     """
-    peak, factor = training.learning_rate, training.steps / 2 - 1
-    top = training.steps / 2 - 1
-    low, end = peak / factor, peak / factor**2
-    if step <= top:
-        return low + (peak - low) * step / top
-    return peak + (end - peak) * (step - top) / (training.steps - 1 - top)
+    eta, d = training.learning_rate, training.steps / 2 - 1
+    low, end = eta / d, eta / d**2
+    if step <= d:
+        return low + (eta - low) * step / d
+    return eta + (end - eta) * (step - d) / (training.steps - 1 - d)
 
 
 class Descent:
-    """Everything that the next step depends on: the step, the weights and Adam's moments."""
+    """Everything that the next step depends on: the step, weights, buffers, Adam's moments."""
 
     def __init__(self, problem: Problem, training: Training) -> None:
         self.problem, self.training = problem, training
@@ -161,10 +163,10 @@ class Descent:
     def save(self, path: Path) -> None:
         """Keep what a restart needs, whole or not at all."""
         tensors = {"step": torch.tensor(self.step), "losses": self.losses[: self.step].clone()}
+        tensors |= {f"weight/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            tensors[f"weight/{name}"] = parameter.detach()
-            for moment in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{moment}/{name}"] = self.optimizer.state[parameter][moment]
+            moments = self.optimizer.state[parameter]  # none where no gradient arrives
+            tensors |= {f"{key}/{name}": moments[key] for key in MOMENTS if key in moments}
         with whole_file(path) as file:
             file.write(save(tensors))
 
@@ -178,13 +180,13 @@ class Descent:
             ) from None
         self.step = int(tensors["step"])
         self.losses[: self.step] = tensors["losses"]
+        names = self.model.state_dict().keys()
+        self.model.load_state_dict({name: tensors[f"weight/{name}"] for name in names})
         for name, parameter in self.model.named_parameters():
-            parameter.data.copy_(tensors[f"weight/{name}"])
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.step), device=parameter.device),
-                "exp_avg": tensors[f"exp_avg/{name}"],
-                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
-            }
+            if f"{MOMENTS[0]}/{name}" in tensors:
+                step = torch.tensor(float(self.step), device=parameter.device)
+                moments = {key: tensors[f"{key}/{name}"] for key in MOMENTS}
+                self.optimizer.state[parameter] = {"step": step, **moments}
 
 
 def train(problem: Problem, folder: Path, training: Training) -> Run:

@@ -60,6 +60,17 @@ def test_errors_are_as_large_as_they_say():
     assert abs(np.mean(squares) - 1) < 4 * standard_error
 
 
+def test_a_flat_curve_knows_its_level_no_better_than_it_should():
+    # The mean of 120 values with unit noise has a standard error of 1/sqrt(120); a smoother that
+    # takes the level for known says far less.
+    squares = []
+    for seed in range(16):
+        noise = np.random.default_rng(seed).normal(size=len(X))
+        smooth = smooth_curve(curve_of(7 + noise), grid=24)
+        squares.append(np.mean(((smooth.mean - 7) / smooth.stderr) ** 2))
+    assert 0.2 < np.mean(squares) < 2
+
+
 def test_unknown_noise_is_found():
     noise = np.random.default_rng(2).normal(size=len(X))
     # The estimate of a standard deviation from 120 values has a standard error of 1/sqrt(240).

@@ -1,13 +1,14 @@
 """Reading a run's folder concludes from what is there and names what is not."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ontogeny.analysis import gather_curves, read_run, read_status
 from ontogeny.records import Chains, Measurements, Outputs, References
-from ontogeny.storage import save_record
+from ontogeny.storage import load_record, save_record
 
 STEPS = [0, 3, 10, 30, 100, 300]
 
@@ -86,6 +87,68 @@ def test_a_failed_checkpoint_is_named(folder):
     assert text == "sample chains: 6 of 7 checkpoints, failed at step 1000"
 
 
+def fail(folder, step, *chains):
+    """Make chains of a checkpoint fail at the end of their burn-in."""
+    path = folder / "measured" / "sample_chains" / f"{step:08d}.npz"
+    whole = load_record(Chains, path)
+    losses, blocks = whole.losses.copy(), whole.position_losses.copy()
+    losses[list(chains), 10:], blocks[list(chains), 1:] = np.nan, np.nan
+    save_record(replace(whole, losses=losses, position_losses=blocks), path)
+
+
+def test_a_failed_chain_is_left_out_and_named(folder):
+    before = read_run(folder).curves["llc"]
+    fail(folder, 30, 1)
+    found = read_run(folder)
+    llc = found.curves["llc"]
+    expected = before.values[:, 0].copy()
+    expected[3] = before.chains[3, [0, 2]].mean()
+    np.testing.assert_allclose(llc.values[:, 0], expected, rtol=1e-12)
+    assert np.isnan(llc.chains[3]).tolist() == [False, True, False]
+    assert llc.warnings == ("step 30: 1 of 3 chains failed (1); they are left out",)
+    assert (found.diagnoses[3].verdict, found.diagnoses[3].failed) == ("suspect", (1,))
+    assert [stage.type for stage in found.stages] == ["A"]
+
+
+def test_a_step_at_which_all_chains_failed_leaves_a_gap(folder):
+    before = read_run(folder).curves["llc"]
+    fail(folder, 30, 0, 1, 2)
+    found = read_run(folder)
+    expected = before.values.copy()
+    expected[3] = np.nan
+    np.testing.assert_array_equal(found.curves["llc"].values, expected)
+    assert np.isnan(found.curves["llc_by_position"].values[3]).all()
+    assert found.diagnoses[3].verdict == "failed"
+    assert [(stage.start, stage.end, stage.type) for stage in found.stages] == [(0, 300, "A")]
+    assert np.isfinite(found.smooth_llc.values).all()
+
+
+def test_outputs_that_move_in_two_directions_have_two_components(folder):
+    x, y = np.log1p(STEPS), np.sin(np.arange(len(STEPS)))
+    for step, across, up in zip(STEPS, x, y, strict=True):
+        outputs = Outputs(np.array([step]), np.array([[3 * across, 4 * across, up, 7.0]]))
+        save_record(outputs, folder / "measured" / "record_outputs" / f"{step:08d}.npz")
+    labels = np.arange(4)[:, None]
+    references = References(("place",), labels, ("end",), np.array([[3.0, 4.0, 1.0, 7.0]]))
+    save_record(references, folder / "measured" / "record_references" / "00000000.npz")
+    found = read_run(folder)
+    trajectory = found.trajectory
+    assert trajectory.scores.shape == (len(STEPS), 2)
+    assert trajectory.explained_variance_ratio.sum() == pytest.approx(1)
+    plane = np.array([[0.6, 0.8, 0, 0], [0, 0, 1, 0]])
+    np.testing.assert_allclose(trajectory.loadings @ plane.T @ plane, trajectory.loadings)
+    reference = trajectory.loadings @ ([3.0, 4.0, 1.0, 7.0] - trajectory.mean)
+    np.testing.assert_allclose(found.reference_scores["end"], reference)
+
+
+@pytest.mark.parametrize(("checkpoints", "components"), [(1, None), (2, 1), (3, 2)])
+def test_a_few_checkpoints_have_as_many_components_as_they_can(checkpoints, components, folder):
+    for step in STEPS[checkpoints:]:
+        (folder / "measured" / "record_outputs" / f"{step:08d}.npz").unlink()
+    trajectory = read_run(folder).trajectory
+    assert (trajectory and trajectory.scores.shape[1]) == components
+
+
 def test_a_folder_with_nothing_measured_gives_an_empty_report(tmp_path):
     described = {"problem": {"name": "a:b", "settings": {}}, "training": {}}
     (tmp_path / "run.json").write_text(json.dumps(described))
@@ -105,7 +168,7 @@ def test_without_a_plan_the_status_says_what_is_there(folder):
         "training: 0 checkpoints",
         "measure metrics: 6 checkpoints",
         "record outputs: 6 checkpoints",
-        "record references: 1 checkpoints",
+        "record references: 1 checkpoint",
         "sample chains: 6 checkpoints",
     ]
 

@@ -165,15 +165,6 @@ def test_the_error_of_a_change_comes_from_whole_chains():
     assert np.isclose(stage.delta_llc_stderr, run * slopes.std(ddof=1) / 2, rtol=1e-3)
 
 
-def test_the_error_that_all_chains_share_counts_too():
-    chains = X[:, None] + np.arange(4.0)
-    between = np.std(np.arange(4.0), ddof=1) / 2
-    whole = curve_of(chains.mean(axis=1), np.hypot(between, 3.0), chains)
-    (stage,) = find_stages(whole, None, [])
-    # Chains agree about the change; both ends have an error of 3 that no chain can see.
-    assert np.isclose(stage.delta_llc_stderr, 3 * np.sqrt(2), rtol=1e-3)
-
-
 def test_failed_estimates_at_the_ends_are_replaced_by_their_neighbours():
     values = 3 * X
     values[[0, -1]] = np.nan

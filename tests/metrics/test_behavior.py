@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ontogeny.metrics import average, icl_score, prediction_norm, squared_errors
+from ontogeny.metrics import average, icl_score, squared_errors
 from ontogeny.streams import random_stream
 
 
@@ -61,13 +61,6 @@ def test_squared_errors():
 
     assert squared_errors(predictions, targets).tolist() == [[9.0, 0.0]]
     assert squared_errors(targets, predictions).tolist() == [[9.0, 0.0]]
-
-
-def test_prediction_norm_is_the_mean_square():
-    values, stderr = prediction_norm(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
-
-    assert values.tolist() == [5.0, 0.0]
-    assert stderr.tolist() == [4.0, 0.0]
 
 
 def test_icl_score_is_late_minus_early_and_counts_from_one():

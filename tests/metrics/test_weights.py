@@ -2,8 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import hessian
 from torch.func import functional_call
@@ -13,7 +11,6 @@ from ontogeny.metrics import (
     fraction_below,
     hessian_product,
     hessian_trace,
-    singular_shares,
     singular_values,
     top_eigenvalues,
     weight_norm,
@@ -68,29 +65,6 @@ def test_singular_values_of_a_rotated_rectangle():
     assert values.shape == (2,)
     torch.testing.assert_close(values.square().sum(), matrix.square().sum())
     torch.testing.assert_close(singular_values(matrix.T), values)
-
-
-@given(seed=st.integers(0, 1000), scale=st.floats(0.1, 10))
-def test_shares_do_not_change_with_scale_or_rotation(seed, scale):
-    matrix = normal(6, 4, seed=seed)
-    rotation = torch.linalg.qr(normal(6, 6, seed=seed + 1)).Q
-    shares = singular_shares(matrix)
-
-    assert shares.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(singular_shares(scale * rotation @ matrix), shares)
-
-
-def test_rank_one_has_collapsed():
-    shares = singular_shares(torch.outer(normal(64), normal(16, seed=1)))
-
-    assert shares[0].item() == pytest.approx(1, rel=1e-12)
-    assert shares[1:].max() < 1e-28
-
-
-def test_orthogonal_columns_share_equally():
-    columns = torch.linalg.qr(normal(8, 4)).Q
-
-    torch.testing.assert_close(singular_shares(columns), torch.full((4,), 0.25).double())
 
 
 def test_effective_unembedding_does_what_the_two_layers_do():

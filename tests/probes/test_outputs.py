@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ontogeny.probes import FixedBatch, record_outputs, record_references
-from ontogeny.probes.outputs import fixed_batch
+from ontogeny.probes.outputs import draw_fixed_batch
 from ontogeny.problems import regression, untrained
 from tests.examples import line
 
@@ -15,7 +15,7 @@ FEW = FixedBatch(examples=6, seed=1)
 def test_outputs_are_the_networks():
     problem = line()
     state = {"weight": torch.tensor([[3.0]]), "bias": torch.tensor([1.0])}
-    x, _ = fixed_batch(problem, FEW, "cpu")
+    x, _ = draw_fixed_batch(problem, FEW, "cpu")
     found = record_outputs(problem, 7, state, FEW)
     assert found.steps.tolist() == [7]
     np.testing.assert_allclose(found.values[0], (3 * x + 1).flatten().numpy(), rtol=1e-6)
@@ -27,7 +27,7 @@ def test_labels_and_references_belong_to_the_same_inputs():
     outputs = record_outputs(problem, 0, state, FEW).values[0]
     references = record_references(problem, 0, state, FEW)
     assert references.labels.shape == (outputs.size, 3)
-    batch = fixed_batch(problem, FEW, "cpu")
+    batch = draw_fixed_batch(problem, FEW, "cpu")
     with torch.no_grad():
         expected = problem.outputs(untrained(problem, 0), batch)
     place = references.labels.tolist().index([4, 10, 2])

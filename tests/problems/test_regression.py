@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.problems import regression, untrained
+from ontogeny.problems import regression, tabulate, untrained
 from ontogeny.problems.regression import measure_regression
 from ontogeny.problems.regression_data import Regression, ridge_predictor
 from ontogeny.problems.regression_transformer import RegressionTransformer
@@ -52,7 +52,7 @@ def silent():
 
 @pytest.fixture(scope="module")
 def table(silent):
-    return Table(measure_regression(SETTING, silent, 3, N, seed=0))
+    return Table(tabulate(3, measure_regression(SETTING, silent, N, seed=0)))
 
 
 class Table:
@@ -122,7 +122,7 @@ def test_uniform_attention_has_full_entropy_and_no_variability(silent):
     with torch.no_grad():
         for block in silent.blocks:
             block.attention.project.weight.zero_()
-    table = Table(measure_regression(SETTING, silent, 0, 8, seed=0))
+    table = Table(tabulate(0, measure_regression(SETTING, silent, 8, seed=0)))
     assert table("attention_entropy", "1.1")[0] == pytest.approx(1)
     assert table("attention_variability", "2.4")[0] == pytest.approx(0, abs=1e-6)
     assert table("previous_token_attention_by_position", "1.2.15")[0] == pytest.approx(1 / 15)
@@ -142,5 +142,5 @@ def test_every_metric_of_the_paper_is_there(table):
 
 def test_finite_worlds_are_measured_against_dmmse():
     problem = regression(n_tasks=2)
-    names = set(problem.measure(untrained(problem, 0), 0, 8, 0).names)
+    names = {name for name, _, _ in problem.metrics(untrained(problem, 0), 8, 0)}
     assert {"distance_to_ridge", "distance_to_dmmse"} <= names

@@ -7,7 +7,7 @@ import numpy as np
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Curve, Diagnosis, Milestone, Stage, Trajectory
 
-EMPTY = Report("Nothing", (), {}, None, (), None, {}, (), (), {}, ())
+EMPTY = Report("Nothing")
 STEPS = np.array([0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000])
 TYPES = "AABBA"
 

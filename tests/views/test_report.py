@@ -192,5 +192,5 @@ def test_the_health_table_shows_what_is_unknown_as_a_dash():
 def test_a_measured_number_is_rounded_by_less_than_a_tenth_of_its_error(value, stderr):
     text = measured(value, stderr).replace("−", "-").replace(",", "")
     shown, error = map(float, text.split(" ± "))
-    assert abs(shown - value) <= 0.5 * stderr / 10 * 1.01 or abs(shown - value) <= 0.5
-    assert error == pytest.approx(stderr, rel=0.06) or abs(error - stderr) <= 0.5
+    assert abs(shown - value) <= 0.05 * stderr + 1e-9 * abs(value)
+    assert error == pytest.approx(stderr, rel=0.051)

@@ -66,15 +66,15 @@ class SmoothCurve:
 def smooth_curve(curve: Curve, grid: int = 400) -> SmoothCurve:
     r"""The curve that a Gaussian process sees through the noise, and its slope.
 
-    In $x = \log(\text{step} + 1)$ the values are $y_i = m + f(x_i) + e_i + w_i$: $m$ is the mean
-    of the values, $f$ a Gaussian process with the Matérn 5/2 kernel
+    In $x = \log(\text{step} + 1)$ the values are $y_i = m + f(x_i) + e_i + w_i$: $m$ is a level
+    near the mean of the values and as unsure as they vary, $f$ a Gaussian process with the Matérn
+    5/2 kernel
 
     $$ k(r) = s^2 (1 + u + u^2/3)\, e^{-u}, \qquad u = \sqrt 5\, |r| / \ell, $$
 
     $e_i$ is noise of known size, up to a factor that is at least one, and $w_i$ noise of one
     unknown size. The marginal likelihood picks that factor, that size, $s$, and $\ell$ between 0.3
-    and 3. The slope $f'$ is jointly Gaussian with
-    $f$; its covariances are derivatives of $k$.
+    and 3. The slope $f'$ is jointly Gaussian with $f$; its covariances are derivatives of $k$.
 
     Where the curve has chains, their errors are offsets that neighbouring checkpoints share:
     smoothing does not reduce them, and to take them for noise would smooth too much. So the known
@@ -303,7 +303,7 @@ def _fit_process(
     the excess over the known noise where that is not the same everywhere.
     """
     kernel = ConstantKernel(1.0, SIGNAL_VARIANCES) * Matern(1.0, LENGTH_SCALES, nu=2.5)
-    kernel += WhiteKernel(1e-3, NOISE_VARIANCES)
+    kernel += WhiteKernel(1e-3, NOISE_VARIANCES) + ConstantKernel(1.0, "fixed")
     if varied := bool(np.ptp(variance)):
         kernel += _Excess(variance)
     process = GaussianProcessRegressor(kernel, alpha=variance, optimizer=_climb)
@@ -353,6 +353,7 @@ def _covariance(
     decay, c = signal * np.exp(-u), 5.0 / (3.0 * length_scale**2)
     value, slope, both = (1 + u + u**2 / 3), c * r * (1 + u), c * (1 + u - u**2)
     blocks: np.ndarray = np.array([[value, slope], [-slope, both]]) * decay
+    blocks[0, 0] += 1.0  # the level: as unsure as the values vary
     return blocks.transpose(0, 2, 1, 3)
 
 
@@ -362,6 +363,3 @@ def _directions(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "dire
     kept = variances > 1e-12 * max(variances[-1], 0.0)
     directions: np.ndarray = np.sqrt(variances[kept])[:, None] * vectors[:, kept].T
     return directions
-
-
-__all__ = ["SmoothCurve", "chain_offsets", "draw_functions", "error_directions", "smooth_curve"]

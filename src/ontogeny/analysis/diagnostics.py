@@ -20,9 +20,10 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
     """Judge the estimate of the local learning coefficient at one checkpoint.
 
     It is suspect if split R-hat exceeds 1.05, if there are fewer than 25 effective draws for each
-    chain, if the first and the second half of the chains differ by more than three standard
-    errors, if a draw lies ten times as far above the median as the 95th percentile does, if the
-    estimate is negative by more than two standard errors, or if any chain failed.
+    chain, if either is nan (too few draws, or draws that never change), if the first and the
+    second half of the chains differ by more than three standard errors, if a draw lies more than
+    ten times as far above the median as the 95th percentile does, if the estimate is negative by
+    more than two standard errors, or if any chain failed.
 
     Args:
         chains: The chains at one checkpoint.

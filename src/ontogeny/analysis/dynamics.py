@@ -34,7 +34,7 @@ def essential_dynamics(
 
     Args:
         outputs: What the network says about a fixed batch at two or more checkpoints.
-        components: How many components to keep.
+        components: How many components to keep at most: no more than the outputs move in.
         width: Width of the smoothing late in training, as for `smooth_trajectory`.
         block: How many outputs to treat at a time; the result does not depend on it.
 
@@ -43,7 +43,7 @@ def essential_dynamics(
         is such that its loading of the largest absolute value is positive.
 
     Raises:
-        ValueError: Outputs are not finite, or vary in fewer directions than `components`.
+        ValueError: Outputs are not finite, or never change.
 
     Examples:
         Outputs that move along a line have one component, and their position on it.
@@ -70,12 +70,12 @@ def essential_dynamics(
     variance = float(gram.trace())
     eigenvalues, directions = _largest_eigenpairs(gram, components, float(mean @ mean))
     lengths = np.sqrt(eigenvalues)
-    loadings = np.empty((components, len(mean)))
+    loadings = np.empty((len(lengths), len(mean)))
     for columns in blocks:
         centered = values[:, columns] - mean[columns]
         loadings[:, columns] = (directions / lengths).T @ centered
     largest = np.abs(loadings).argmax(axis=1)
-    signs = np.sign(loadings[np.arange(components), largest])
+    signs = np.sign(loadings[np.arange(len(lengths)), largest])
     scores = directions * lengths * signs
     return Trajectory(
         steps=steps,
@@ -101,20 +101,19 @@ def _largest_eigenpairs(
     gram: Float[np.ndarray, "step step"], components: int, squared_mean: float
 ) -> tuple[Float[np.ndarray, " component"], Float[np.ndarray, "step component"]]:
     n, epsilon = len(gram), float(np.finfo(np.float64).eps)
-    if not 1 <= components <= n:
-        raise ValueError(f"{n} checkpoints have between 1 and {n} components, not {components}")
+    if components < 1:
+        raise ValueError(f"there must be at least one component, not {components}")
+    components = min(components, n)
     # Rounding leaves this much along directions in which nothing moves: from the eigenvalues
     # themselves, and from a mean that is off by n epsilon at each of n checkpoints.
     rounding = n * epsilon * gram.trace() + n * (n * epsilon) ** 2 * squared_mean
     ascending, vectors = linalg.eigh(
         gram, subset_by_index=(n - components, n - 1), overwrite_a=True
     )
-    if ascending[0] <= rounding:
-        raise ValueError(
-            f"the outputs move in {int((ascending > rounding).sum())} directions over {n} "
-            f"checkpoints; {components} components are too many"
-        )
-    return ascending[::-1], vectors[:, ::-1]
+    moved = ascending > rounding
+    if not moved.any():
+        raise ValueError(f"the outputs are the same at all {n} checkpoints")
+    return ascending[moved][::-1], vectors[:, moved][:, ::-1]
 
 
 def smooth_trajectory(
@@ -270,6 +269,3 @@ def project(
         closest = trajectory.scores[apart.argmin()]
         scores[i] = offset + closest - gram @ closest
     return scores
-
-
-__all__ = ["essential_dynamics", "osculating_circles", "project", "smooth_trajectory"]

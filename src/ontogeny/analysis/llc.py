@@ -143,7 +143,8 @@ def mean_stderr(draws: Float[np.ndarray, "chain draw"]) -> float:
     The largest of several estimates, because each of them misses something. The effective number
     of draws (Vehtari et al. 2021) misses a slow drift that is buried in minibatch noise. The spread
     of means over pieces of the chains (single draws, fifths, halves, whole chains) misses what is
-    slower than the piece, and with few pieces it is often small by chance.
+    slower than the piece, and with few pieces it is often small by chance. A maximum of estimates
+    errs on the large side.
 
     Args:
         draws: Draws after burn-in, of the chains that did not fail.

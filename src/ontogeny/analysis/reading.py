@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from ontogeny.storage import load_record, load_records, read_json, steps_in
 class Report:
     """Everything that is known about one run: what the page shows.
 
-    Any part may be absent: empty where it is a collection, None where it is one record.
+    Any part but the title may be absent: empty where it is a collection, None where it is one
+    record.
 
     Attributes:
         title: Name of the run.
@@ -51,16 +52,16 @@ class Report:
     """
 
     title: str
-    notes: tuple[str, ...]
-    curves: Mapping[str, Curve]
-    smooth_llc: Curve | None
-    diagnoses: tuple[Diagnosis, ...]
-    trajectory: Trajectory | None
-    reference_scores: Mapping[str, Float[np.ndarray, " component"]]
-    milestones: tuple[Milestone, ...]
-    stages: tuple[Stage, ...]
-    settings: Mapping[str, Mapping[str, object]]
-    missing: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    smooth_llc: Curve | None = None
+    diagnoses: tuple[Diagnosis, ...] = ()
+    trajectory: Trajectory | None = None
+    reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    milestones: tuple[Milestone, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Part:
 
     def __str__(self) -> str:
         planned = "" if self.planned is None else f" of {self.planned}"
-        text = f"{self.name.replace('_', ' ')}: {self.done}{planned} checkpoints"
+        noun = "checkpoint" if (self.planned or self.done) == 1 else "checkpoints"
+        text = f"{self.name.replace('_', ' ')}: {self.done}{planned} {noun}"
         if self.failed:
             text += f", failed at step {', '.join(map(str, self.failed))}"
         return text
@@ -234,7 +236,7 @@ def read_dynamics(
 ) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]]]:
     """Essential dynamics of the recorded outputs, with the known predictors in its space."""
     recorded = load_records(Outputs, measured / "record_outputs")
-    if len(recorded) < FEWEST_POINTS:
+    if len(recorded) < 2:
         return None, {}
     steps = np.concatenate([outputs.steps for outputs in recorded])
     values = np.concatenate([outputs.values for outputs in recorded])

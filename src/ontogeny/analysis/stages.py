@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 
 from ontogeny.analysis.curves import (
     SmoothCurve,
-    chain_offsets,
     draw_functions,
     error_directions,
     smooth_curve,
@@ -110,14 +109,8 @@ def find_stages(
     r"""What lies between the milestones of a run, from its first checkpoint to its last.
 
     The change of the learning coefficient is read off its smoothed curve, because single
-    measurements at the ends would bring their noise in twice. Its squared standard error is the
-    sum of two parts:
-
-    - between chains: the variance of the changes along the smoothed chains, over their number;
-    - what all chains share: the variance that the smoothing leaves or, if that is larger, what the
-      standard errors of the two ends have in excess of the spread of the chains, such as the
-      error of the initial loss that is subtracted from every chain. Nothing says how much of the
-      excess the two ends share, so they are taken as independent.
+    measurements at the ends would bring their noise in twice. Its variance is that of the changes
+    along the smoothed chains, over their number, plus what the smoothing leaves open.
 
     Args:
         llc: The local learning coefficient, a curve of one item.
@@ -270,15 +263,5 @@ def _changes(
         after = place - before
         return np.diff(rows[..., before] * (1 - after) + rows[..., before + 1] * after)
 
-    shared = (change(smooth.modes[:, 0]) ** 2).sum(axis=0)
-    n_chains = len(smooth.offsets)
-    if n_chains == 0:
-        return change(smooth.mean), np.sqrt(shared)
-    spread = (chain_offsets(llc) ** 2).mean(axis=0) / n_chains
-    excess = np.maximum(np.nan_to_num(llc.stderr[:, 0] ** 2 - spread), 0.0)
-    at_ends = np.interp(np.log1p(ends), np.log1p(llc.steps), excess)
-    between = (change(smooth.offsets[:, 0]) ** 2).mean(axis=0) / n_chains
-    return change(smooth.mean), np.sqrt(between + np.maximum(shared, at_ends[1:] + at_ends[:-1]))
-
-
-__all__ = ["find_milestones", "find_stages"]
+    directions = error_directions(smooth.modes, smooth.offsets)[:, 0]
+    return change(smooth.mean), np.sqrt((change(directions) ** 2).sum(axis=0))

@@ -14,7 +14,6 @@ from ontogeny.metrics.behavior import (
     Estimate,
     average,
     icl_score,
-    prediction_norm,
     squared_errors,
 )
 from ontogeny.metrics.weights import (
@@ -23,7 +22,6 @@ from ontogeny.metrics.weights import (
     fraction_below,
     hessian_product,
     hessian_trace,
-    singular_shares,
     singular_values,
     top_eigenvalues,
     weight_norm,
@@ -40,10 +38,8 @@ __all__ = [
     "hessian_product",
     "hessian_trace",
     "icl_score",
-    "prediction_norm",
     "previous_token_attention",
     "self_attention",
-    "singular_shares",
     "singular_values",
     "squared_errors",
     "top_eigenvalues",

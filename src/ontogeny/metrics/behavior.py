@@ -70,29 +70,6 @@ def squared_errors(
     return (predictions - targets).square()
 
 
-def prediction_norm(predictions: Float[Tensor, "example position"]) -> Estimate:
-    r"""How large predictions are, $\mathbb{E}[\hat y_k^2]$ at each position.
-
-    A network that has learned only what tasks have in common predicts their mean; where that
-    is zero, so is this.
-
-    Args:
-        predictions: What the network says.
-
-    Returns:
-        The mean square at each position, in the squared unit of the predictions.
-
-    Examples:
-        >>> prediction_norm(torch.tensor([[0.0, 3.0], [0.0, -3.0]])).values
-        tensor([0., 9.], dtype=torch.float64)
-
-    References:
-        J. Hoogland et al., "The developmental landscape of in-context learning" (2024), where
-        it is the task prior score.
-    """
-    return average(predictions.square())
-
-
 def icl_score(losses: Float[Tensor, "example position"], early: int, late: int) -> Estimate:
     r"""How much more context lowers the loss: $\mathrm{ICL}_{k_1:k_2} = \ell_{k_2} - \ell_{k_1}$.
 

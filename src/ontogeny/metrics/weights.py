@@ -47,27 +47,6 @@ def singular_values(matrix: Float[Tensor, "row column"]) -> Float[Tensor, " rank
     return values
 
 
-def singular_shares(matrix: Float[Tensor, "row column"]) -> Float[Tensor, " rank"]:
-    r"""How a matrix divides its strength among its singular directions.
-
-    $\sigma_i^2 / \sum_j \sigma_j^2$, largest first. A matrix collapses as the last ones go to 0.
-
-    Args:
-        matrix: Any matrix.
-
-    Returns:
-        Shares that sum to 1; nan for a matrix of zeros.
-
-    Examples:
-        A matrix of rank one has collapsed.
-
-        >>> singular_shares(torch.tensor([[3.0, 0.0], [4.0, 0.0]])).round(decimals=9).tolist()
-        [1.0, 0.0]
-    """
-    squares = singular_values(matrix).square()
-    return squares / squares.sum()
-
-
 class EffectiveUnembedding(NamedTuple):
     """A layer norm's affine part and the linear layer after it, as one linear layer.
 

@@ -52,8 +52,7 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
         E. Lau et al., "The local learning coefficient: a singularity-aware complexity measure"
         (AISTATS 2025), algorithm 1.
     """
-    model, _ = trained(problem, state)
-    checkpoint, _ = trained(problem, state)
+    model, checkpoint = trained(problem, state), trained(problem, state)
     start, evaluate = flat_loss(problem, model)
 
     def initial(batch: Batch) -> Tensor:

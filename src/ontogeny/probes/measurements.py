@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from ontogeny.metrics import hessian_product, hessian_trace, top_eigenvalues
-from ontogeny.problems.problem import Problem, StateDict, tabulate, trained
+from ontogeny.problems.problem import Problem, StateDict, device_of, tabulate, trained
 from ontogeny.records import Measurements
 from ontogeny.streams import random_stream
 
@@ -49,13 +51,17 @@ def measure_metrics(
         state: Its weights.
         settings: On how many examples.
 
+    Returns:
+        One row for each metric and item.
+
     Raises:
         ValueError: The problem has no metrics.
     """
-    if problem.measure is None:
+    if problem.metrics is None:
         raise ValueError(f"the problem {problem.name!r} has no metrics")
-    model, _ = trained(problem, state)
-    return problem.measure(model, step, settings.examples, settings.seed)
+    with torch.no_grad():
+        model = trained(problem, state)
+        return tabulate(step, problem.metrics(model, settings.examples, settings.seed))
 
 
 def measure_curvature(
@@ -72,11 +78,15 @@ def measure_curvature(
     Returns:
         `hessian_trace`, the mean over the probes with its standard error, and
         `hessian_eigenvalues`, largest first.
+
+    Raises:
+        ValueError: There are no more parameters than eigenvalues asked for, or the Hessian is not
+            finite.
     """
-    model, device = trained(problem, state)
+    model = trained(problem, state)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     size = sum(parameter.numel() for parameter in parameters)
-    stream = random_stream(settings.seed, "curvature batch", device=device)
+    stream = random_stream(settings.seed, "curvature batch", device=device_of(state))
     loss = problem.loss(model, problem.batch(settings.examples, stream)).mean()
     product = hessian_product(loss, parameters)
     signs = random_stream(settings.seed, "curvature probes")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ontogeny.problems.problem import Batch, Problem, StateDict, trained
+from ontogeny.problems.problem import Batch, Problem, StateDict, device_of, trained
 from ontogeny.records import Outputs, References
 from ontogeny.streams import random_stream
 
@@ -27,7 +27,7 @@ class FixedBatch:
             raise ValueError(f"examples must be at least 1, not {self.examples}")
 
 
-def fixed_batch(problem: Problem, settings: FixedBatch, device: torch.device | str) -> Batch:
+def draw_fixed_batch(problem: Problem, settings: FixedBatch, device: torch.device | str) -> Batch:
     """Draw the fixed batch."""
     stream = random_stream(settings.seed, "fixed batch", device=device)
     return problem.batch(settings.examples, stream)
@@ -45,9 +45,9 @@ def record_outputs(problem: Problem, step: int, state: StateDict, settings: Fixe
     Returns:
         One row of outputs, flattened with the example first, in single precision.
     """
-    model, device = trained(problem, state)
     with torch.no_grad():
-        outputs = problem.outputs(model, fixed_batch(problem, settings, device))
+        batch = draw_fixed_batch(problem, settings, device_of(state))
+        outputs = problem.outputs(trained(problem, state), batch)
     values = outputs.float().cpu().numpy().reshape(1, -1)
     return Outputs(steps=np.array([step]), values=values)
 
@@ -64,5 +64,4 @@ def record_references(
     """
     if problem.references is None:
         raise ValueError(f"the problem {problem.name!r} has no references")
-    device = next(iter(state.values())).device
-    return problem.references(fixed_batch(problem, settings, device))
+    return problem.references(draw_fixed_batch(problem, settings, device_of(state)))

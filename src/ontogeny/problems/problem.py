@@ -34,8 +34,10 @@ class Problem:
         loss: `loss(model, batch)`, one value for each example, or for each example and position,
             in nats where the loss is a log-likelihood. The training loss is its mean.
         outputs: `outputs(model, batch)`, what essential dynamics follows; example first.
-        measure: `measure(model, step, examples, seed)`, the metrics that make sense here, on that
-            many fresh examples; None where there are none.
+        metrics: `metrics(model, examples, seed)`, the metrics that make sense here, on that many
+            fresh examples: for each its name, the items that it has values for (one empty name if
+            there is one value), and the values, an `Estimate` or a tensor without errors. The one
+            called `loss` is the test loss. None where there are none.
         references: `references(batch)`, what the output coordinates are and what known
             predictors would say there; None where nothing is known.
     """
@@ -46,7 +48,7 @@ class Problem:
     batch: Callable[[int, torch.Generator], Batch]
     loss: Callable[[nn.Module, Batch], Tensor]
     outputs: Callable[[nn.Module, Batch], Tensor]
-    measure: Callable[[nn.Module, int, int, int], Measurements] | None = None
+    metrics: Callable[[nn.Module, int, int], Iterable[Row]] | None = None
     references: Callable[[Batch], References] | None = None
 
 
@@ -61,14 +63,13 @@ def untrained(problem: Problem, seed: int) -> nn.Module:
         return problem.model()
 
 
-def trained(problem: Problem, state: StateDict) -> tuple[nn.Module, torch.device]:
+def trained(problem: Problem, state: StateDict) -> nn.Module:
     """The problem's network with given weights, in eval mode, on the device of the weights.
 
     Raises:
         ValueError: The weights are those of another network.
     """
     model = untrained(problem, seed=0)
-    device = next(iter(state.values())).device
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     for name in wanted | found:
@@ -78,7 +79,26 @@ def trained(problem: Problem, state: StateDict) -> tuple[nn.Module, torch.device
                 f"{found.get(name, 'absent')} and should have {wanted.get(name, 'absent')}"
             )
     model.load_state_dict(dict(state))
-    return model.to(device).eval(), device
+    return model.to(device_of(state)).eval()
+
+
+def device_of(state: StateDict) -> torch.device:
+    """Where weights are, and where everything that is measured of them is computed."""
+    return next(iter(state.values())).device
+
+
+def find(address: str) -> Callable[..., Any]:
+    """The function at an address, `"module:name"`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    module, _, name = address.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no function {address!r}: {error}") from None
+    return function
 
 
 def load_problem(name: str, settings: Mapping[str, Any]) -> Problem:
@@ -91,10 +111,9 @@ def load_problem(name: str, settings: Mapping[str, Any]) -> Problem:
     Raises:
         ValueError: There is no such function, or it does not take these settings.
     """
-    module, _, function = name.partition(":")
     try:
-        problem = getattr(importlib.import_module(module), function)(**settings)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        problem = find(name)(**settings)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"cannot make the problem {name!r}: {error}") from error
     if not isinstance(problem, Problem):
         raise ValueError(f"{name!r} gives a {type(problem).__name__}, not a Problem")

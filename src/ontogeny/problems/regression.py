@@ -29,10 +29,10 @@ from ontogeny.metrics import (
     weight_norm,
     x_token_attention,
 )
-from ontogeny.problems.problem import Batch, Problem, Row, tabulate
+from ontogeny.problems.problem import Batch, Problem, Row
 from ontogeny.problems.regression_data import Regression, draw_pairs, encode, known_predictions
 from ontogeny.problems.regression_transformer import RegressionTransformer, predictions_of
-from ontogeny.records import Measurements, References
+from ontogeny.records import References
 from ontogeny.streams import random_stream
 
 SCALES = (1.0, 3.0, 5.0, 10.0)
@@ -80,7 +80,7 @@ def regression(**settings: Any) -> Problem:
         batch=lambda n, generator: draw_pairs(setting, n, generator),
         loss=loss,
         outputs=lambda model, batch: model(encode(*batch)),
-        measure=lambda model, *sample: measure_regression(setting, model, *sample),
+        metrics=lambda model, *sample: measure_regression(setting, model, *sample),
         references=lambda batch: references_of(setting, batch),
     )
 
@@ -105,16 +105,18 @@ def references_of(setting: Regression, batch: Batch) -> References:
 
 
 def measure_regression(
-    setting: Regression, model: nn.Module, step: int, examples: int, seed: int
-) -> Measurements:
+    setting: Regression, model: nn.Module, examples: int, seed: int
+) -> Iterator[Row]:
     """Every metric of the regression transformer, on fresh examples that depend on the seed alone.
 
     Args:
         setting: The problem's.
         model: A `RegressionTransformer` in eval mode.
-        step: The checkpoint's step.
         examples: How many sequences.
         seed: Which.
+
+    Yields:
+        Name, items and values of each metric.
     """
     assert isinstance(model, RegressionTransformer)
     device = model.unembedding.weight.device
@@ -127,21 +129,17 @@ def measure_regression(
         inputs, targets = sample(**scales)
         return squared_errors(predictions_of(model(encode(inputs, targets))), targets)
 
-    with torch.no_grad():
-        inputs, targets = sample()
-        outputs, patterns = model.attend(encode(inputs, targets))
-        predictions = predictions_of(outputs)
-        losses = squared_errors(predictions, targets)
-        larger_inputs = [losses, *(scaled_losses(input_scale=g) for g in SCALES[1:])]
-        larger_tasks = [losses, *(scaled_losses(task_scale=g) for g in SCALES[1:])]
-        rows = [
-            *performance(losses),
-            *resemblance(predictions, known_predictions(setting, inputs, targets)),
-            *out_of_distribution(larger_inputs, larger_tasks),
-            *attention(patterns),
-            *weights(model),
-        ]
-    return tabulate(step, rows)
+    inputs, targets = sample()
+    outputs, patterns = model.attend(encode(inputs, targets))
+    predictions = predictions_of(outputs)
+    losses = squared_errors(predictions, targets)
+    larger_inputs = [losses, *(scaled_losses(input_scale=g) for g in SCALES[1:])]
+    larger_tasks = [losses, *(scaled_losses(task_scale=g) for g in SCALES[1:])]
+    yield from performance(losses)
+    yield from resemblance(predictions, known_predictions(setting, inputs, targets))
+    yield from out_of_distribution(larger_inputs, larger_tasks)
+    yield from attention(patterns)
+    yield from weights(model)
 
 
 def performance(losses: Float[Tensor, "example pair"]) -> Iterator[Row]:
@@ -226,10 +224,7 @@ def weights(model: RegressionTransformer) -> Iterator[Row]:
 
 def stack(estimates: list[Estimate]) -> Estimate:
     """Several estimates as one."""
-    return Estimate(
-        torch.stack([estimate.values for estimate in estimates]),
-        torch.stack([estimate.stderr for estimate in estimates]),
-    )
+    return Estimate(*(torch.stack(parts) for parts in zip(*estimates, strict=True)))
 
 
 def numbers(n: int) -> tuple[str, ...]:

@@ -2,17 +2,10 @@
 
 from ontogeny.views.figures import plot_dynamics, plot_stages
 from ontogeny.views.panels import plot_metrics
-from ontogeny.views.report import (
-    STAGE_HEADINGS,
-    finding,
-    render_report,
-    stage_table,
-    write_report,
-)
+from ontogeny.views.report import finding, render_report, stage_table, write_report
 from ontogeny.views.tables import write_curves, write_stages
 
 __all__ = [
-    "STAGE_HEADINGS",
     "finding",
     "plot_dynamics",
     "plot_metrics",

@@ -62,7 +62,7 @@ def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         milestones as dashed lines in their intervals. Words if neither was measured.
 
     Examples:
-        >>> empty = Report("", (), {}, None, (), None, {}, (), (), {}, ())
+        >>> empty = Report("")
         >>> plot_stages(empty).layout.annotations[0].text
         'Neither the loss nor the learning coefficient has been measured.'
     """
@@ -236,14 +236,16 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         and evolute end at it. Words if there is no trajectory of two components or more.
 
     Examples:
-        >>> empty = Report("", (), {}, None, (), None, {}, (), (), {}, ())
+        >>> empty = Report("")
         >>> plot_dynamics(empty).layout.annotations[0].text
         'Essential dynamics has not been measured.'
     """
     trajectory = report.trajectory
-    n_components = 0 if trajectory is None else min(3, trajectory.scores.shape[1])
-    if trajectory is None or n_components < 2:
+    if trajectory is None:
         return words("Essential dynamics has not been measured.")
+    n_components = min(3, trajectory.scores.shape[1])
+    if n_components < 2:
+        return words("The outputs move along a straight line only.")
     planes = list(itertools.combinations(range(n_components), 2))
     columns = columns_within(width, len(planes))
     rows = math.ceil(len(planes) / columns)

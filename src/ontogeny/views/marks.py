@@ -119,7 +119,7 @@ def step_axis(report: Report) -> StepAxis:
     """The axis that holds every step of a report.
 
     Examples:
-        >>> empty = Report("", (), {}, None, (), None, {}, (), (), {}, ())
+        >>> empty = Report("")
         >>> step_axis(empty)
         StepAxis(edge=0.5, last=1, has_zero=False)
     """

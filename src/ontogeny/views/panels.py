@@ -137,7 +137,7 @@ def plot_metrics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         them names, all over one axis of steps with the stages behind. Words if there is no curve.
 
     Examples:
-        >>> empty = Report("", (), {}, None, (), None, {}, (), (), {}, ())
+        >>> empty = Report("")
         >>> plot_metrics(empty).layout.annotations[0].text
         'No metric has been measured.'
     """
@@ -185,7 +185,7 @@ def measured_panels(report: Report) -> list[Panel]:
     Examples:
         >>> step = np.array([0, 1])
         >>> mine = Curve("my_score", "", step, np.zeros((2, 1)), np.zeros((2, 1)))
-        >>> report = Report("", (), {"my_score": mine}, None, (), None, {}, (), (), {}, ())
+        >>> report = Report("", curves={"my_score": mine})
         >>> [panel.title for panel in measured_panels(report)]
         ['My score']
     """

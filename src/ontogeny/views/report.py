@@ -93,9 +93,9 @@ def finding(report: Report) -> str:
         >>> from ontogeny.records import Stage
         >>> first = Stage("LR1", 0, 93, "A", -0.3, 21.4, 1.0)
         >>> then = Stage("LR2", 93, 1999, "B", 0.0, -9.0, 1.0)
-        >>> finding(Report("", (), {}, None, (), None, {}, (), (first, then), {}, ()))
+        >>> finding(Report("", stages=(first, then)))
         'Two stages: LR1 (A) to step 93, LR2 (B) to step 1,999.'
-        >>> finding(Report("", (), {}, None, (), None, {}, (), (), {}, ()))
+        >>> finding(Report(""))
         'No stages: the local learning coefficient has not been measured.'
     """
     if not report.stages:
@@ -121,7 +121,7 @@ def stage_table(report: Report) -> list[StageRow]:
         >>> from ontogeny.records import Stage
         >>> stages = (Stage("LR1", 0, 1500, "A", -0.32, 21.4, 0.8),)
         >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau"),)
-        >>> stage_table(Report("", (), {}, None, (), None, {}, ends, stages, {}, ()))[0][4:]
+        >>> stage_table(Report("", milestones=ends, stages=stages))[0][4:]
         ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97')
     """
     ends = {milestone.step: milestone for milestone in report.milestones}
@@ -159,7 +159,7 @@ def health_table(report: Report) -> list[HealthRow]:
     Examples:
         >>> from ontogeny.records import Diagnosis
         >>> sick = Diagnosis(7, 3.0, 0.2, 1.3, 80.0, 4, (2,), "suspect", ("chain 2 diverged",))
-        >>> health_table(Report("", (), {}, None, (sick,), None, {}, (), (), {}, ()))[0][1:5]
+        >>> health_table(Report("", diagnoses=(sick,)))[0][1:5]
         ('3.00 ± 0.20', '1.300', '80', '1 of 4 (chain 2)')
     """
     return [
@@ -187,7 +187,7 @@ def health_summary(report: Report) -> str:
     """How many estimates can be believed, in one sentence.
 
     Examples:
-        >>> health_summary(Report("", (), {}, None, (), None, {}, (), (), {}, ()))
+        >>> health_summary(Report(""))
         'The learning coefficient has not been estimated at any checkpoint.'
     """
     counts = Counter(diagnosis.verdict for diagnosis in report.diagnoses)
@@ -230,7 +230,7 @@ def render_report(report: Report) -> str:
         A whole page that loads nothing: scripts, styles and data are inside.
 
     Examples:
-        >>> page = render_report(Report("Run <1>", (), {}, None, (), None, {}, (), (), {}, ()))
+        >>> page = render_report(Report("Run <1>"))
         >>> page[:15], "Run &lt;1&gt;" in page
         ('<!doctype html>', True)
     """
