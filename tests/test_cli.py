@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -112,6 +113,18 @@ def test_the_report_is_there_and_says_what_it_should(finished):
     assert "A tiny run" in page
     assert "It was made by a test of the quick preset." in page
     assert "T1" in page
+
+
+def test_brackets_in_titles_notes_and_paths_are_shown_as_they_are(finished, tmp_path, capfd):
+    folder = tmp_path / "[bold]"
+    shutil.copytree(finished, folder)
+    described = json.loads((folder / "plan.json").read_text())
+    described |= {"title": "A [red] run", "notes": ["See [1] and :x:."]}
+    (folder / "plan.json").write_text(json.dumps(described))
+    assert command("report", folder) == 0
+    said = capfd.readouterr().out
+    for text in ("A [red] run", "See [1] and :x:.", f"Report: {folder / 'report.html'}"):
+        assert text in said
 
 
 def test_the_same_command_again_changes_no_byte(finished):

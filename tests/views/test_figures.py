@@ -178,10 +178,11 @@ def test_too_few_points_for_circles_are_drawn_all_the_same(n):
 
 
 def test_absent_parts_are_said_in_words():
-    for report in (EMPTY, replace(EMPTY, trajectory=trajectory(np.ones((9, 1))))):
+    line = replace(EMPTY, trajectory=trajectory(np.ones((9, 1))))
+    for report, said in ((EMPTY, "not been measured"), (line, "along a straight line only")):
         figure = plot_dynamics(report)
         assert not figure.data
-        assert "not been measured" in figure.layout.annotations[0].text
+        assert said in figure.layout.annotations[0].text
     assert [t.name for t in plot_dynamics(without(full(), "stages")).data if t.showlegend][2] == (
         "smoothed"
     )
