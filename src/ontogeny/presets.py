@@ -115,7 +115,7 @@ def _quick(seed: int, device: str) -> Plan:
     steps = checkpoint_steps(training)
     sampler = Sampler(chains=4, draws=125, burn_in=50, batch_size=64, block=25, seed=seed)
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 27)),
+        (sample_chains, sampler, spread(steps, 28)),
         (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),
         *_cheap(Metrics(examples=256), FixedBatch(examples=256), steps),
     )
@@ -141,7 +141,7 @@ def _standard(seed: int, device: str) -> Plan:
     steps = checkpoint_steps(training)
     sampler = Sampler(chains=4, draws=800, burn_in=300, batch_size=64, seed=seed)
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 36, 40)),
+        (sample_chains, sampler, spread(steps, 71, 40)),
         (measure_curvature, Curvature(examples=512), spread(steps, 16)),
         *_cheap(Metrics(examples=1024), FixedBatch(), steps),
     )

@@ -20,7 +20,7 @@ from ontogeny.streams import random_stream
 from ontogeny.workers import check_device, threads
 
 SECONDS_BETWEEN_SAVES = 10.0
-ONSET = 3
+ONSET = 10
 """The step at which spreading over log-step begins: little happens before."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -94,8 +94,8 @@ def spread(
         Distinct steps, the first and the last included.
 
     Examples:
-        >>> spread(np.arange(301), log=3).tolist()
-        [0, 3, 30, 300]
+        >>> spread(np.arange(1001), log=3).tolist()
+        [0, 10, 100, 1000]
     """
     wanted = np.concatenate(
         [
