@@ -16,8 +16,8 @@ def line(slope: float = 2.0) -> Problem:
     """Learn y = slope · x, with one weight and one offset."""
 
     def batch(n, generator):
-        x = torch.randn(n, 1, generator=generator)
-        return x, slope * x + 0.1 * torch.randn(n, 1, generator=generator)
+        x, noise = torch.randn(2, n, 1, generator=generator, device=generator.device)
+        return x, slope * x + 0.1 * noise
 
     return Problem(
         name="tests.examples:line",

@@ -34,8 +34,8 @@ def example(kind, sizes):
             numbers = np.arange(float(np.prod(shape))).reshape(shape)
             is_int = "Int" in str(hint)
             values[name] = numbers.astype(np.int64) if is_int else numbers
-        elif hint in (int, float, str):
-            values[name] = hint(3)
+        elif hint in (int, float, str, int | None):
+            values[name] = str(3) if hint is str else 3.0 if hint is float else 3
         else:
             values[name] = ("a", "b", "ü")
     return kind(**values)

@@ -110,6 +110,15 @@ def test_a_truncated_checkpoint_is_named(run):
         measure(run, weight_times, [2], Asking())
 
 
+def test_a_checkpoint_of_another_run_is_named(run, tmp_path):
+    other = create_run(line(), tmp_path / "other", {"steps": 6})
+    other.checkpoints.save(2, run.checkpoints[2])
+    path = file_of(other.folder / "checkpoints", 2, ".safetensors")
+    path.rename(file_of(run.folder / "checkpoints", 2, ".safetensors"))
+    with pytest.raises(RuntimeError, match=r"00000002\.safetensors is a checkpoint of another run"):
+        measure(run, weight_times, [2], Asking())
+
+
 def test_a_folder_of_another_problem_is_refused(run):
     with pytest.raises(ValueError, match=r"problem\.settings\.slope = 2\.0, not 3\.0"):
         create_run(line(slope=3.0), run.folder, {"steps": 5})

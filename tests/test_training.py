@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 from torch import nn
 
 from ontogeny.problems import untrained
@@ -188,8 +189,9 @@ def test_a_loss_that_explodes_is_named_and_nothing_is_lost(tmp_path):
     assert list((tmp_path / "checkpoints").glob("*.safetensors"))
 
 
-def test_damaged_state_is_named(tmp_path):
-    (tmp_path / "training.safetensors").write_bytes(b"nonsense")
+@pytest.mark.parametrize("content", [b"nonsense", save({"weight": torch.zeros(1)})])
+def test_damaged_state_is_named(content, tmp_path):
+    (tmp_path / "training.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=r"training\.safetensors is damaged"):
         train(line(), tmp_path, SHORT)
 
@@ -200,6 +202,7 @@ def test_damaged_state_is_named(tmp_path):
         ({"steps": 3}, "at least 4 steps"),
         ({"steps": 9, "batch_size": 0}, "batch_size must be at least 1"),
         ({"steps": 9, "learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"steps": 9, "seed": 2**70}, "seed must lie between 0 and"),
     ],
 )
 def test_impossible_settings_get_one_sentence(settings, sentence):

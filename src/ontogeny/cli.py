@@ -48,7 +48,7 @@ def run(
     path = train(system, preset=preset, folder=folder, seed=seed, device=device)
     try:
         measure(path, device=device)
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         report(path)  # of what could be measured
         raise
     report(path)
@@ -120,6 +120,8 @@ def main(words: list[str] | None = None) -> None:
         app(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
         _stop("interrupted; what was done is kept, the same command goes on from here", 130)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        _stop(f"{error.filename}: {error.strerror}")
     except OSError as error:
         _stop(
             f"{error.strerror or error}: {error.filename or 'while writing'}; nothing that was "

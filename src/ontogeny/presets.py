@@ -1,13 +1,16 @@
 """Plans: what to train and what to measure at which steps, for each system in three sizes."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
+import ontogeny
 from ontogeny.probes import (
     Curvature,
     FixedBatch,
@@ -20,10 +23,10 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.problems import Problem, find, regression
-from ontogeny.runs import Run, address_of, open_run, settings_of
-from ontogeny.storage import claim, read_json
+from ontogeny.runs import Run, address_of, create_run, open_run, settings_of
+from ontogeny.storage import read_plan, whole_file
 from ontogeny.training import Training, checkpoint_steps, spread, train
-from ontogeny.workers import worker_pool
+from ontogeny.workers import check_device, worker_pool
 
 Size = Literal["quick", "standard", "paper"]
 Measurement = tuple[Callable[..., Any], Any, Int[np.ndarray, " _"]]
@@ -51,16 +54,19 @@ class Plan:
 
 
 def train_as_planned(plan: Plan, folder: Path) -> Run:
-    """Train, and leave the plan beside the run, for `measure_as_planned` and for the report."""
-    run = train(plan.problem, folder, plan.training)
-    claim(folder / "plan.json", plan_as_json(plan))
-    return run
+    """Leave the plan beside the run, for `measure_as_planned` and for the report, and train."""
+    check_device(plan.training.device)
+    create_run(plan.problem, folder, asdict(plan.training))
+    with whole_file(folder / "plan.json") as file:
+        file.write((json.dumps(plan_as_json(plan), indent=2) + "\n").encode())
+    return train(plan.problem, folder, plan.training)
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
     """The plan as plain JSON, with the probes' addresses."""
     return {
         "title": plan.title,
+        "made_with": {"ontogeny": ontogeny.__version__, "torch": torch.__version__},
         "notes": list(plan.notes),
         "prefix": plan.prefix,
         "checkpoints": checkpoint_steps(plan.training).tolist(),
@@ -79,17 +85,20 @@ def measure_as_planned(folder: Path, device: str = "cpu") -> None:
         RuntimeError: Some checkpoints could not be measured.
     """
     run = open_run(folder)
-    if not (folder / "plan.json").exists():
+    plan = read_plan(folder)
+    if plan is None:
         raise ValueError(f"{folder} has no plan.json that says what should be measured")
     failures = []
     with worker_pool() as executor:
-        for asked in read_json(folder / "plan.json")["measurements"]:
-            probe = find(asked["probe"])
-            settings = settings_of(probe)(**asked["settings"])
+        for asked in plan["measurements"]:
             try:
+                probe = find(asked["probe"])
+                settings = settings_of(probe)(**asked["settings"])
                 run.measure(probe, asked["steps"], settings, device=device, executor=executor)
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 failures.append(str(error))
+            except TypeError as error:
+                failures.append(f"{folder / 'plan.json'} has an impossible setting: {error}")
     if failures:
         raise RuntimeError("; ".join(failures))
 
@@ -117,7 +126,7 @@ def _quick(seed: int, device: str) -> Plan:
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 28)),
         (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),
-        *_cheap(Metrics(examples=256), FixedBatch(examples=256), steps),
+        *_cheap(Metrics(examples=512), FixedBatch(examples=256), steps),
     )
     notes = (
         "This run is short: it is meant to show the method in minutes. It can show the first two "
@@ -145,7 +154,11 @@ def _standard(seed: int, device: str) -> Plan:
         (measure_curvature, Curvature(examples=512), spread(steps, 16)),
         *_cheap(Metrics(examples=1024), FixedBatch(), steps),
     )
-    return Plan(_title("standard", seed), (), "LR", regression(), training, measurements)
+    notes = (
+        "Stages are numbered as they are found. With seed 1 they are the paper's LR1 and LR2, then its "
+        "LR3 and LR4 as one fall, called LR3, and its LR5, called LR4.",
+    )
+    return Plan(_title("standard", seed), notes, "LR", regression(), training, measurements)
 
 
 def _paper(seed: int, device: str) -> Plan:

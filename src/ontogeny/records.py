@@ -47,6 +47,7 @@ class Chains:
         step_size: The sampler's step size ε.
         localization: Strength γ of the pull towards the checkpoint.
         burn_in: How many draws the settings asked to leave out of averages.
+        parameters: How many weights moved, if known: no learning coefficient is larger.
     """
 
     step: int
@@ -58,6 +59,7 @@ class Chains:
     step_size: float
     localization: float
     burn_in: int
+    parameters: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

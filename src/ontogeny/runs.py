@@ -15,6 +15,7 @@ import hashlib
 import json
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -26,8 +27,8 @@ from pathlib import Path
 from typing import Any, SupportsInt
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from ontogeny.problems.problem import Problem, StateDict, find, identity, load_problem
 from ontogeny.progress import progress
@@ -42,7 +43,7 @@ from ontogeny.storage import (
     steps_in,
     whole_file,
 )
-from ontogeny.workers import check_device, threads, worker_pool
+from ontogeny.workers import check_device, hidden_main, threads, worker_pool
 
 SCHEMA = 1
 
@@ -50,19 +51,28 @@ Probe = Callable[[Problem, int, StateDict, Any], Any]
 
 
 class CheckpointFolder(Mapping[int, StateDict]):
-    """The checkpoints in a folder, each read when it is asked for."""
+    """The checkpoints in a folder, each read when it is asked for.
 
-    def __init__(self, folder: Path) -> None:
+    Every file names the run that it belongs to by a hash of the run's description.
+    """
+
+    def __init__(self, folder: Path, run: str = "") -> None:
         self.folder = folder
+        self.run = run
 
     def __getitem__(self, step: int) -> StateDict:
         path = file_of(self.folder, step, ".safetensors")
         if not path.exists():
             raise KeyError(step)
         try:
-            return load_file(path)
+            with safe_open(path, "pt") as file:
+                run = (file.metadata() or {}).get("run", self.run)
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{path} is not a whole checkpoint ({error})") from None
+        if run != self.run:
+            raise ValueError(f"{path} is a checkpoint of another run")
+        return state
 
     def __contains__(self, step: object) -> bool:
         return (
@@ -78,7 +88,8 @@ class CheckpointFolder(Mapping[int, StateDict]):
     def save(self, step: int, state: StateDict) -> None:
         """Keep the weights of a step, whole or not at all."""
         with whole_file(file_of(self.folder, step, ".safetensors")) as file:
-            file.write(save({name: tensor.contiguous() for name, tensor in state.items()}))
+            whole = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+            file.write(save(whole, metadata={"run": self.run}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +144,7 @@ class Run:
         if missing:
             raise ValueError(f"{self.folder} has no checkpoint at step {missing[0]}")
         check_device(device)
+        kind = _signature(probe, "return")
         question = _ask(self, probe, settings, name or probe.__name__, device)
         folder = question.folder
         claim(folder / "settings.json", question.asked)
@@ -144,7 +156,6 @@ class Run:
                 for _ in self._units(question, todo, executor):
                     advance(1)
         _report_failures(folder, todo)
-        kind = _record_kind(probe)
         return [load_record(kind, file_of(folder, step, ".npz")) for step in wanted]
 
     def _is_done(self, question: Question, step: int) -> bool:
@@ -173,7 +184,8 @@ class Run:
         unit = (str(self.folder), question.folder.name, json.dumps(asked))
         with nullcontext(executor) if executor else worker_pool() as pool:
             try:
-                futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
+                with hidden_main():
+                    futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
                 for future in as_completed(futures):
                     future.result()
                     yield
@@ -197,7 +209,7 @@ def create_run(problem: Problem, folder: Path, training: Mapping[str, Any]) -> R
     """
     description = {"schema": SCHEMA, "problem": identity(problem), "training": dict(training)}
     claim(folder / "run.json", description)
-    return Run(problem, folder, CheckpointFolder(folder / "checkpoints"))
+    return _run(problem, folder, description)
 
 
 def open_run(folder: Path) -> Run:
@@ -211,12 +223,18 @@ def open_run(folder: Path) -> Run:
         raise ValueError(f"{folder} holds no run: it has no run.json")
     description = read_json(path)
     try:
-        problem = load_problem(**{k: description["problem"][k] for k in ("name", "settings")})
-    except KeyError as error:
-        raise ValueError(f"{path} does not say what the run's problem is ({error})") from None
+        problem = load_problem(description["problem"]["name"], description["problem"]["settings"])
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} does not say what the run's problem is") from None
     if identity(problem) != description["problem"]:
         raise ValueError(f"{path} was made from other data than {problem.name} now draws")
-    return Run(problem, folder, CheckpointFolder(folder / "checkpoints"))
+    return _run(problem, folder, description)
+
+
+def _run(problem: Problem, folder: Path, description: Mapping[str, Any]) -> Run:
+    text = json.dumps(description, sort_keys=True)
+    name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return Run(problem, folder, CheckpointFolder(folder / "checkpoints", name))
 
 
 # Units of work: a question and a checkpoint -------------------------------------------------------
@@ -264,14 +282,14 @@ def is_findable(address: str) -> bool:
 
 def settings_of(probe: Probe) -> type[Any]:
     """The class of a probe's settings, as its signature says."""
-    kind = probe.__annotations__["settings"]
-    assert isinstance(kind, type), f"{probe.__name__} must say which settings it takes"
-    return kind
+    return _signature(probe, "settings")
 
 
-def _record_kind(probe: Probe) -> type:
-    kind = probe.__annotations__["return"]
-    assert isinstance(kind, type), f"{probe.__name__} must say which record it returns"
+def _signature(probe: Probe, name: str) -> type[Any]:
+    kind = typing.get_type_hints(probe).get(name)
+    if not isinstance(kind, type):
+        what = "record it returns" if name == "return" else "settings it takes"
+        raise ValueError(f"the probe {probe.__name__} must say in its signature which {what}")
     return kind
 
 

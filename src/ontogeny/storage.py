@@ -144,6 +144,8 @@ def load_record(kind: type[R], path: Path) -> R:
                 values[name] = None
             elif hint in (int, float, str):
                 values[name] = hint(entries[name][()])
+            elif hint == int | None:
+                values[name] = int(entries[name][()])
             elif typing.get_origin(hint) is tuple:
                 values[name] = tuple(str(text) for text in entries[name])
             else:
@@ -170,6 +172,31 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} does not hold a JSON object")
     return value
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What a run is called and what should be measured; None where no plan says.
+
+    Raises:
+        ValueError: The plan is damaged.
+    """
+    path = folder / "plan.json"
+    if not path.exists():
+        return None
+    plan = read_json(path)
+    numbers: list[Any] = [plan.get("checkpoints")]
+    try:
+        for asked in plan["measurements"]:
+            numbers.append(asked["steps"])
+            assert isinstance(asked["probe"], str)
+            assert isinstance(asked["settings"], dict)
+        assert all(isinstance(plan.get(name), str) for name in ("title", "prefix"))
+        assert all(isinstance(note, str) for note in plan["notes"])
+        assert isinstance(plan["notes"], list)
+        assert all(isinstance(step, int) for steps in numbers for step in steps)
+    except (AssertionError, KeyError, TypeError):
+        raise ValueError(f"{path} is not a plan; train again with the same command") from None
+    return plan
 
 
 def claim(path: Path, description: Mapping[str, Any]) -> None:

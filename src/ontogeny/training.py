@@ -55,6 +55,8 @@ class Training:
         for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie between 0 and 2^63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be positive, not {self.learning_rate}")
 
@@ -168,20 +170,20 @@ class Descent:
             moments = self.optimizer.state[parameter]  # none where no gradient arrives
             tensors |= {f"{key}/{name}": moments[key] for key in MOMENTS if key in moments}
         with whole_file(path) as file:
-            file.write(save(tensors))
+            file.write(save({name: tensor.clone() for name, tensor in tensors.items()}))
 
     def restore(self, path: Path) -> None:
         """Go back to where `save` was called."""
         try:
             tensors = load_file(path, device=self.training.device)
-        except SafetensorError as error:
+            names = self.model.state_dict().keys()
+            self.model.load_state_dict({name: tensors[f"weight/{name}"] for name in names})
+            self.step = int(tensors["step"])
+            self.losses[: self.step] = tensors["losses"]
+        except (SafetensorError, KeyError, RuntimeError) as error:
             raise ValueError(
                 f"{path} is damaged ({error}); delete it to train again from the start"
             ) from None
-        self.step = int(tensors["step"])
-        self.losses[: self.step] = tensors["losses"]
-        names = self.model.state_dict().keys()
-        self.model.load_state_dict({name: tensors[f"weight/{name}"] for name in names})
         for name, parameter in self.model.named_parameters():
             if f"{MOMENTS[0]}/{name}" in tensors:
                 step = torch.tensor(float(self.step), device=parameter.device)
@@ -211,13 +213,15 @@ def train(problem: Problem, folder: Path, training: Training) -> Run:
     """
     check_device(training.device)
     run = create_run(problem, folder, asdict(training))
-    checkpoints = CheckpointFolder(folder / "checkpoints")
+    checkpoints = run.checkpoints
+    assert isinstance(checkpoints, CheckpointFolder)
     keep = checkpoint_steps(training).tolist()
     finished, state = folder / "measured" / "training_loss.npz", folder / "training.safetensors"
-    if finished.exists() and set(keep) <= set(checkpoints):
-        return run
-    for leftover in (folder, checkpoints.folder, finished.parent):
+    for leftover in (folder, checkpoints.folder, finished.parent, folder / "curves"):
         remove_leftovers(leftover)
+    if finished.exists() and set(keep) <= set(checkpoints):
+        state.unlink(missing_ok=True)
+        return run
     with threads(training.threads):
         descent = Descent(problem, training)
         if state.exists():

@@ -39,14 +39,11 @@ def threads(n: int) -> Iterator[None]:
 
 @contextmanager
 def worker_pool() -> Iterator[Executor]:
-    """One process for each core; each computes with one thread, and ends if this one is killed."""
+    """One process for each core, started when there is work, that ends if this one is killed."""
     workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
     others = set(multiprocessing.active_children())
-    with _hidden_main():
-        for _ in range(workers):
-            pool.submit(int)  # starts a process
     try:
         yield pool
     except BaseException:
@@ -58,10 +55,11 @@ def worker_pool() -> Iterator[Executor]:
 
 
 @contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Start processes that do not run the user's script again: they need strings only.
+def hidden_main() -> Iterator[None]:
+    """Hand out work to processes that do not run the user's script again: they need strings only.
 
-    Otherwise every script would need `if __name__ == "__main__":`.
+    A pool starts its processes when work is submitted, and each of them would import the script,
+    so that every script would need `if __name__ == "__main__":`.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

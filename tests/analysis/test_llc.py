@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from arviz_stats.base import array_stats
@@ -192,3 +194,14 @@ def test_too_few_draws_have_no_error_or_a_large_one():
     assert np.isnan(mean_stderr(np.ones((0, 5))))
     assert np.isclose(mean_stderr(np.array([[0.0], [1.0]])), 0.5)
     assert np.isclose(mean_stderr(np.array([[0.0, 1.0]])), 0.5)
+
+
+def test_a_chain_that_diverged_without_overflow_is_left_out():
+    """With 12 weights no learning coefficient exceeds 6, and no honest chain comes near 12."""
+    losses = np.full((3, 8), 1.2)
+    losses[1] = np.geomspace(1.2, 1e30, 8)
+    chains = replace(chains_of(losses), parameters=12)
+    curve = estimate_llc([chains])
+    assert np.isclose(curve.values[0, 0], 2.0)
+    assert np.isnan(curve.chains[0]).tolist() == [False, True, False]
+    assert "1 of 3 chains failed (1)" in curve.warnings[0]

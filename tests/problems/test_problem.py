@@ -40,7 +40,7 @@ def test_an_address_without_a_problem_gets_one_sentence(name, settings):
 
 
 def test_an_address_of_something_else_is_refused():
-    with pytest.raises(ValueError, match="gives a float, not a Problem"):
+    with pytest.raises(ValueError, match="does not say that it returns a Problem"):
         load_problem("builtins:float", {})
 
 

@@ -175,8 +175,14 @@ def mean_stderr(draws: Float[np.ndarray, "chain draw"]) -> float:
 
 
 def failed_chains(chains: Chains) -> Bool[np.ndarray, " chain"]:
-    """Which chains met a loss that was not finite, even if only during burn-in."""
-    return np.asarray(~np.isfinite(chains.losses).all(axis=1))
+    """Which chains diverged, even if only during burn-in.
+
+    A chain failed if a loss is not finite, or if its own estimate exceeds the number of weights:
+    a learning coefficient is at most half of it.
+    """
+    excess = chains.nbeta * (chains.losses - chains.initial_losses).mean(axis=1)
+    most = np.inf if chains.parameters is None else chains.parameters
+    return np.asarray(~np.isfinite(chains.losses).all(axis=1) | (excess > most))
 
 
 def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, "chain draw"]:

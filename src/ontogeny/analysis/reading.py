@@ -26,7 +26,14 @@ from ontogeny.records import (
     Stage,
     Trajectory,
 )
-from ontogeny.storage import load_record, load_records, read_json, steps_in
+from ontogeny.storage import (
+    file_of,
+    load_record,
+    load_records,
+    read_json,
+    read_plan,
+    steps_in,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +105,10 @@ def read_status(folder: Path) -> list[Part]:
     _require_run(folder)
     measured = folder / "measured"
     kept = steps_in(folder / "checkpoints", ".safetensors")
-    if not (folder / "plan.json").exists():
+    plan = read_plan(folder)
+    if plan is None:
         names = sorted(path.name for path in measured.glob("*/"))
         return [Part("training", len(kept), None), *(_part(measured / name) for name in names)]
-    plan = read_json(folder / "plan.json")
     asked = [(a["probe"].rpartition(":")[2], a["steps"]) for a in plan["measurements"]]
     done = set(kept) & set(plan["checkpoints"])
     training = Part("training", len(done), len(plan["checkpoints"]))
@@ -133,7 +140,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         ValueError: The folder holds no run, or a file in it is damaged.
     """
     _require_run(folder)
-    plan = read_json(folder / "plan.json") if (folder / "plan.json").exists() else {}
+    plan = read_plan(folder) or {}
     measured = folder / "measured"
     chains = load_records(Chains, measured / "sample_chains")
     curves = read_curves(measured)
@@ -144,9 +151,10 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
             initial_loss(chains),
         )
         curves |= {curve.name: curve for curve in found}
-    smooth_llc, milestones, stages = read_stages(
-        curves.get("llc"), curves.get("loss"), str(plan.get("prefix", "S"))
-    )
+    # The sampler's batches are many more than those of the metrics, and the same at every step.
+    loss = curves.get("initial_loss", curves.get("loss"))
+    prefix = str(plan.get("prefix", "S"))
+    smooth_llc, milestones, stages = read_stages(curves.get("llc"), loss, prefix)
     trajectory, reference_scores = read_dynamics(measured)
     return Report(
         title=str(plan.get("title", folder.name)),
@@ -235,12 +243,10 @@ def read_dynamics(
     measured: Path,
 ) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]]]:
     """Essential dynamics of the recorded outputs, with the known predictors in its space."""
-    recorded = load_records(Outputs, measured / "record_outputs")
-    if len(recorded) < 2:
+    outputs = read_outputs(measured / "record_outputs")
+    if outputs is None:
         return None, {}
-    steps = np.concatenate([outputs.steps for outputs in recorded])
-    values = np.concatenate([outputs.values for outputs in recorded])
-    trajectory = essential_dynamics(Outputs(steps, values))
+    trajectory = essential_dynamics(outputs)
     found = load_records(References, measured / "record_references")[:1]
     return trajectory, {
         name: scores
@@ -251,20 +257,40 @@ def read_dynamics(
     }
 
 
+def read_outputs(folder: Path) -> Outputs | None:
+    """The recorded outputs of all checkpoints as one record, those that are not finite left out.
+
+    They are read one after another into one array, because they can be gigabytes. None if there
+    are fewer than two.
+    """
+    steps = steps_in(folder, ".npz")
+    values, kept = np.empty((0, 0)), list[int]()
+    for step in steps:
+        row = load_record(Outputs, file_of(folder, step, ".npz")).values[0]
+        if not kept:
+            values = np.empty((len(steps), len(row)), row.dtype)
+        if np.isfinite(row).all():
+            values[len(kept)] = row
+            kept.append(step)
+    return Outputs(np.array(kept), values[: len(kept)]) if len(kept) > 1 else None
+
+
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
     """Every setting that made the run: section, name, value."""
-    run = read_json(folder / "run.json")
-    sections: dict[str, dict[str, Any]] = {
-        "problem": {"name": run["problem"]["name"], **run["problem"]["settings"]},
-        "training": run["training"],
-    }
-    for path in sorted((folder / "measured").glob("*/settings.json")):
-        asked = read_json(path)
-        sections[path.parent.name.replace("_", " ")] = {
-            **asked["settings"],
-            "device": asked["device"],
-        }
-    return sections
+    path = folder / "run.json"
+    sections: dict[str, dict[str, Any]] = {}
+    try:
+        run = read_json(path)
+        sections["problem"] = {"name": run["problem"]["name"], **run["problem"]["settings"]}
+        sections["training"] = dict(run["training"])
+        for path in sorted((folder / "measured").glob("*/settings.json")):
+            asked = read_json(path)
+            name = path.parent.name.replace("_", " ")
+            sections[name] = {**asked["settings"], "device": asked["device"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold the settings that it should ({error})") from None
+    made_with = (read_plan(folder) or {}).get("made_with")
+    return sections | ({"made with": made_with} if isinstance(made_with, dict) else {})
 
 
 def _missing(folder: Path) -> list[str]:

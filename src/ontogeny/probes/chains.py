@@ -76,6 +76,7 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
         step_size=settings.step_size,
         localization=settings.localization,
         burn_in=settings.burn_in,
+        parameters=start.numel(),
     )
 
 

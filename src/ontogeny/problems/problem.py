@@ -112,11 +112,13 @@ def load_problem(name: str, settings: Mapping[str, Any]) -> Problem:
         ValueError: There is no such function, or it does not take these settings.
     """
     try:
-        problem = find(name)(**settings)
+        function = find(name)
+        kind = getattr(function, "__annotations__", {}).get("return")
+        if kind not in (Problem, "Problem"):  # a file must not make us call just anything
+            raise ValueError("its signature does not say that it returns a Problem")
+        problem: Problem = function(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"cannot make the problem {name!r}: {error}") from error
-    if not isinstance(problem, Problem):
-        raise ValueError(f"{name!r} gives a {type(problem).__name__}, not a Problem")
     return problem
 
 

@@ -6,6 +6,7 @@ y_k is to be predicted from the pairs before it.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -56,6 +57,7 @@ class Regression:
 # Sequences ---------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4)
 def task_set(setting: Regression) -> Float[Tensor, "task dim"] | None:
     """The finitely many tasks of this world, or None where there are infinitely many."""
     if setting.n_tasks is None:
