@@ -155,7 +155,7 @@ def _standard(seed: int, device: str) -> Plan:
         *_cheap(Metrics(examples=1024), FixedBatch(), steps),
     )
     notes = (
-        "Stages are numbered as they are found. With seed 1 they are the paper's LR1 and LR2, then its "
+        "Stages are numbered as they are found. With seed 1 they are the paper's LR1 and LR2, its "
         "LR3 and LR4 as one fall, called LR3, and its LR5, called LR4.",
     )
     return Plan(_title("standard", seed), notes, "LR", regression(), training, measurements)
