@@ -126,7 +126,7 @@ def _quick(seed: int, device: str) -> Plan:
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 28)),
         (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),
-        *_cheap(Metrics(examples=512), FixedBatch(examples=256), steps),
+        *_cheap(Metrics(examples=256), FixedBatch(examples=256), steps),
     )
     notes = (
         "This run is short: it is meant to show the method in minutes. It can show the first two "
