@@ -21,7 +21,7 @@ def duration(seconds: float) -> str:
     """A length of time, as a person says it.
 
     Examples:
-        >>> duration(42), duration(130), duration(7500)
+        >>> duration(42.0), duration(130.0), duration(7500.0)
         ('42 s', '2 min 10 s', '2 h 5 min')
     """
     minutes, rest = divmod(round(seconds), 60)

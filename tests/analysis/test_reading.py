@@ -23,9 +23,11 @@ def folder(tmp_path):
     for step in STEPS:
         name = f"{step:08d}.npz"
         excess = 0.1 * np.log1p(step) + 0.01 * rng.normal(size=(3, 40, 2))
-        losses, blocks = 1 + excess.mean(axis=2), 1 + excess.reshape(3, 4, 10, 2).mean(axis=2)
-        ones = np.ones_like
-        chains = Chains(step, losses, ones(losses), blocks, ones(blocks), 10.0, 1e-3, 1.0, 10)
+        losses, blocks = excess.mean(axis=2), excess.reshape(3, 4, 10, 2).mean(axis=2)
+        level = 4 - 0.5 * np.log1p(step)
+        initial, its_blocks = np.full_like(losses, level), np.full_like(blocks, level)
+        pairs = (level + losses, initial, level + blocks, its_blocks)
+        chains = Chains(step, *pairs, 10.0, 1e-3, 1.0, 10)
         save_record(chains, tmp_path / "measured" / "sample_chains" / name)
         values = np.array([4 - 0.5 * np.log1p(step)])
         table = Measurements(step, ("loss",), ("",), values, np.array([0.01]))
