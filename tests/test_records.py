@@ -30,7 +30,7 @@ def example(kind, sizes):
     values = {}
     for name, hint in records.fields_of(kind).items():
         if name in axes:
-            shape = [int(axis) if axis.isdigit() else sizes[axis] for axis in axes[name]]
+            shape = [int(axis) if axis.isdigit() else sizes.get(axis, 2) for axis in axes[name]]
             numbers = np.arange(float(np.prod(shape))).reshape(shape)
             is_int = "Int" in str(hint)
             values[name] = numbers.astype(np.int64) if is_int else numbers

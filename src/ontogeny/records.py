@@ -40,7 +40,8 @@ class Chains:
     Attributes:
         step: The checkpoint's training step.
         losses: Minibatch losses along the chains, burn-in included.
-        initial_losses: Losses of the checkpoint itself on the same minibatches.
+        initial_losses: Losses of the checkpoint itself on the minibatch of every k-th draw, from
+            draw 0 on; k is the ratio of the two lengths.
         position_losses: Losses by position, as means over consecutive blocks of draws.
         initial_position_losses: Losses of the checkpoint by position, in the same blocks.
         nbeta: Inverse temperature times number of examples, multiplies the loss.
@@ -48,11 +49,20 @@ class Chains:
         localization: Strength γ of the pull towards the checkpoint.
         burn_in: How many draws the settings asked to leave out of averages.
         parameters: How many weights moved, if known: no learning coefficient is larger.
+        paired_position_losses: Losses by position of the draws that are paired with the
+            checkpoint's, in the same blocks; None if all are.
+        distances: |w − w*| at the end of each block.
+        drift_ratios: Length of the pull over that of the noise, in the last step of each block.
+        acceptances: Probability with which a Metropolis test would accept that step, on its own
+            minibatch, if it were one of MALA.
+        relaxation: In about how many draws a flat direction forgets its start.
+        groups: In how many groups, each with a start of its own, the chains are, one group after
+            another; 1 if all started at the checkpoint.
     """
 
     step: int
     losses: Float[np.ndarray, "chain draw"]
-    initial_losses: Float[np.ndarray, "chain draw"]
+    initial_losses: Float[np.ndarray, "chain pair"]
     position_losses: Float[np.ndarray, "chain block position"]
     initial_position_losses: Float[np.ndarray, "chain block position"]
     nbeta: float
@@ -60,6 +70,12 @@ class Chains:
     localization: float
     burn_in: int
     parameters: int | None = None
+    paired_position_losses: Float[np.ndarray, "chain block position"] | None = None
+    distances: Float[np.ndarray, "chain block"] | None = None
+    drift_ratios: Float[np.ndarray, "chain block"] | None = None
+    acceptances: Float[np.ndarray, "chain block"] | None = None
+    relaxation: float = np.nan
+    groups: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +172,16 @@ class Diagnosis:
         failed: Which chains failed.
         verdict: In one word.
         reasons: In words: what was seen, and what to try.
+        draws: How many draws each chain made, burn-in included.
+        relaxation: In about how many draws a flat direction forgets its start.
+        drift: Change of the estimate from the first to the second half of the draws, in standard
+            errors of that change.
+        nested_rhat: Nested R-hat between groups of chains with starts of their own, nan if there
+            is one group.
+        below: Share of the draws whose loss is below that of the checkpoint.
+        distance: |w − w*| at the end, mean over the chains.
+        drift_ratio: Length of the pull over that of the noise, mean over the last steps of blocks.
+        acceptance: Probability that a Metropolis test would accept a step, the same mean.
     """
 
     step: int
@@ -167,6 +193,14 @@ class Diagnosis:
     failed: tuple[int, ...]
     verdict: Literal["ok", "suspect", "failed"]
     reasons: tuple[str, ...]
+    draws: int = 0
+    relaxation: float = np.nan
+    drift: float = np.nan
+    nested_rhat: float = np.nan
+    below: float = np.nan
+    distance: float = np.nan
+    drift_ratio: float = np.nan
+    acceptance: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from ontogeny.streams import random_stream
 
 SHORT = Sampler(
     step_size=0.01, nbeta=16.0, localization=2.0, chains=2, draws=12, burn_in=4, block=4,
-    batch_size=3,
+    batch_size=3, pairing=1,
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def test_a_stiff_quadratic_has_the_exact_stationary_answer():
     copies, h = 50, np.geomspace(0.01, 1.0, 20).tolist()
     sampler = Sampler(
         step_size=0.02, nbeta=100.0, localization=1.0, chains=4, draws=1100, burn_in=300,
-        batch_size=1,
+        batch_size=1, pairing=1,
     )  # fmt: skip
     curve = estimate_llc([sampled(quadratic(h * copies), sampler)])
 

@@ -17,7 +17,9 @@ def test_without_noise_and_localization_it_is_gradient_descent(weights, gradient
     parameter = torch.nn.Parameter(weights.clone())
     parameter.grad = gradient.clone()
     torch.optim.SGD([parameter], lr=0.01 * 30.0 / 2).step()
-    ours = step_sgld(init_sgld(weights), gradient, torch.zeros(3).double(), sampler).weights
+    ours = step_sgld(
+        init_sgld(weights, weights), gradient, torch.zeros(3).double(), sampler
+    ).weights
     assert torch.allclose(ours, parameter.detach(), atol=1e-7, rtol=0)
 
 
@@ -35,14 +37,14 @@ def test_without_loss_it_returns_to_its_center(weights, center, noise):
 @settings(deadline=None)
 @given(vectors, vectors, vectors)
 def test_only_the_product_of_nbeta_and_loss_matters(weights, gradient, noise):
-    once = step_sgld(init_sgld(weights), gradient, noise, Sampler(nbeta=64.0))
-    again = step_sgld(init_sgld(weights), 4 * gradient, noise, Sampler(nbeta=16.0))
+    once = step_sgld(init_sgld(weights, weights), gradient, noise, Sampler(nbeta=64.0))
+    again = step_sgld(init_sgld(weights, weights), 4 * gradient, noise, Sampler(nbeta=16.0))
     assert torch.equal(once.weights, again.weights)
 
 
 def test_a_step_leaves_its_state_alone():
     weights = torch.ones(3)
-    state = init_sgld(weights)
+    state = init_sgld(weights, weights)
     step_sgld(state, torch.ones(3), torch.ones(3), Sampler())
     assert torch.equal(state.weights, torch.ones(3))
     assert state.center is weights
@@ -69,8 +71,8 @@ def test_one_step_has_the_stated_moments():
         ({"block": 0}, "block must be at least 1, not 0"),
         ({"burn_in": -50}, "burn_in must be at least 0, not -50"),
         ({"burn_in": 400}, "burn_in (400) must leave some of the 400 draws"),
-        ({"burn_in": 70}, "burn_in (70) and draws (400) must be multiples of block (50)"),
-        ({"draws": 410}, "burn_in (100) and draws (410) must be multiples of block (50)"),
+        ({"burn_in": 70}, "burn_in (70) must be a multiple of block (50)"),
+        ({"draws": 410}, "draws (410) must be a multiple of block (50)"),
     ],
 )
 def test_an_impossible_setting_is_refused_in_one_sentence(values, message):

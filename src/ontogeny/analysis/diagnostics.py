@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 from arviz_stats.base import array_stats
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ontogeny.analysis.llc import estimate_llc, failed_chains, failures, kept_draws, mean_stderr
 from ontogeny.records import Chains, Diagnosis
@@ -12,18 +12,23 @@ from ontogeny.records import Chains, Diagnosis
 RHAT_LIMIT = 1.05
 ESS_LIMIT = 25  # effective draws for each chain: the mean is then known to a fifth of the spread
 DRIFT_LIMIT = 3.0  # standard errors between the halves of the chains
-NEGATIVE_LIMIT = 2.0  # standard errors below zero
+SIGNAL_LIMIT = 2.0  # standard errors from zero
 SPIKE_LIMIT = 10.0  # times as far above the median as the 95th percentile: 16 sigma if normal
 
 
 def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
     """Judge the estimate of the local learning coefficient at one checkpoint.
 
-    It is suspect if split R-hat exceeds 1.05, if there are fewer than 25 effective draws for each
-    chain, if either is nan (too few draws, or draws that never change), if the first and the
-    second half of the chains differ by more than three standard errors, if a draw lies more than
-    ten times as far above the median as the 95th percentile does, if the estimate is negative by
-    more than two standard errors, or if any chain failed.
+    It is suspect if split R-hat exceeds 1.05, or nested R-hat between groups of chains does, if
+    there are fewer than 25 effective draws for each chain, if R-hat or the effective draws are nan
+    (too few draws, or draws that never change), if the first and the second half of the chains
+    differ by more than three standard errors, if a draw lies more than ten times as far above the
+    median as the 95th percentile does, if the estimate is within two standard errors of zero or
+    negative by more, or if any chain failed.
+
+    Split R-hat is optimistic where all chains start at the checkpoint: they agree because they have
+    not left it. So there is the drift between the halves; and chains in groups with starts of their
+    own, if the sampler was asked for them, are compared by nested R-hat.
 
     Args:
         chains: The chains at one checkpoint.
@@ -49,13 +54,15 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
     value, stderr = float(llc.values[0, 0]), float(llc.stderr[0, 0])
     failed = failed_chains(chains)
     draws = kept_draws(chains, burn_in)[~failed]
-    rhat, ess = split_rhat(draws), effective_draws(draws)
+    rhat, ess, drift = split_rhat(draws), effective_draws(draws), drift_of(draws)
+    nested = nested_rhat(chains, burn_in)
     reasons = tuple(
         [f"{seen}; lower step_size or nbeta" for seen in failures(chains)]
         + mixing_reasons(rhat, ess, len(draws))
-        + drift_reasons(draws)
+        + group_reasons(nested)
+        + drift_reasons(drift)
         + spike_reasons(draws)
-        + negative_reasons(value, stderr)
+        + signal_reasons(value, stderr)
     )
     verdict: Literal["ok", "suspect", "failed"] = "suspect" if reasons else "ok"
     return Diagnosis(
@@ -68,7 +75,44 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
         failed=tuple(int(i) for i in np.flatnonzero(failed)),
         verdict="failed" if failed.all() else verdict,
         reasons=reasons,
+        draws=chains.losses.shape[1],
+        relaxation=chains.relaxation,
+        drift=drift,
+        nested_rhat=nested,
+        below=float((draws < 0).mean()) if draws.size else np.nan,
+        distance=mean_of(chains.distances, ~failed, last=True),
+        drift_ratio=mean_of(chains.drift_ratios, ~failed),
+        acceptance=mean_of(chains.acceptances, ~failed),
     )
+
+
+def is_precise(chains: Chains, precision: float) -> bool:
+    """Whether nothing is gained by longer chains: the estimate is known well enough, or lost.
+
+    Args:
+        chains: The chains at one checkpoint.
+        precision: The standard error that is wanted, as a share of the estimate.
+
+    Returns:
+        True if the standard error is that small and the chains do not drift, or if all failed.
+    """
+    failed = failed_chains(chains)
+    if failed.all():
+        return True
+    draws = kept_draws(chains)[~failed]
+    error, value = mean_stderr(draws), abs(float(draws.mean()))
+    return error <= precision * value and abs(drift_of(draws)) <= DRIFT_LIMIT
+
+
+def mean_of(
+    values: Float[np.ndarray, "chain block"] | None,
+    good: Bool[np.ndarray, " chain"],
+    last: bool = False,
+) -> float:
+    """The mean over the good chains and their blocks, or over their last ones; nan of nothing."""
+    if values is None or not good.any():
+        return np.nan
+    return float(values[good, -1 if last else 0 :].mean())
 
 
 def split_rhat(draws: Float[np.ndarray, "chain draw"]) -> float:
@@ -98,6 +142,41 @@ def effective_draws(draws: Float[np.ndarray, "chain draw"]) -> float:
     return float(min(ess, draws.size))
 
 
+def drift_of(draws: Float[np.ndarray, "chain draw"]) -> float:
+    """How far the second half of the draws is above the first, in standard errors of that.
+
+    nan for fewer than four draws; where both halves never change, 0 if they are equal.
+    """
+    half = draws.shape[1] // 2
+    if not len(draws) or half < 2:
+        return float("nan")
+    first, second = draws[:, :half], draws[:, -half:]
+    change = float(second.mean() - first.mean())
+    error = float(np.hypot(mean_stderr(first), mean_stderr(second)))
+    with np.errstate(divide="ignore"):
+        return float(np.divide(change, error)) if change else 0.0
+
+
+def nested_rhat(chains: Chains, burn_in: int | None = None) -> float:
+    """Nested R-hat: whether groups of chains that started apart agree; nan if there is one group.
+
+    It is near 1 when the spread of the means of groups is small beside that within groups. A group
+    with a failed chain is left out.
+
+    References:
+        C. C. Margossian et al., "Nested R-hat: assessing the convergence of Markov chain Monte
+        Carlo when running many short chains" (Bayesian Analysis, 2024).
+    """
+    members = len(chains.losses) // chains.groups
+    whole = ~failed_chains(chains).reshape(chains.groups, members).any(axis=1)
+    if chains.groups == 1 or whole.sum() < 2:
+        return float("nan")
+    good = np.repeat(whole, members)
+    groups = np.repeat(np.arange(whole.sum()), members)
+    draws = kept_draws(chains, burn_in)[good]
+    return float(array_stats.rhat_nested(draws, groups, method="identity"))
+
+
 # Reasons, in words -------------------------------------------------------------------------------
 
 
@@ -119,20 +198,26 @@ def mixing_reasons(rhat: float, ess: float, chains: int) -> list[str]:
     return reasons
 
 
-def drift_reasons(draws: Float[np.ndarray, "chain draw"]) -> list[str]:
-    """Whether the loss is still on its way: first half of the chains against the second."""
-    half = draws.shape[1] // 2
-    if not len(draws) or half < 2:
+def group_reasons(nested: float) -> list[str]:
+    """Whether groups of chains that started apart disagree."""
+    if not nested > RHAT_LIMIT:
         return []
-    first, second = draws[:, :half], draws[:, -half:]
-    change = float(second.mean() - first.mean())
-    error = float(np.hypot(mean_stderr(first), mean_stderr(second)))
-    if abs(change) <= DRIFT_LIMIT * error:
-        return []
-    advice = "a longer burn-in" if change > 0 else "a stronger localization or a lower nbeta"
     return [
-        f"the loss still {'rises' if change > 0 else 'falls'} between the halves of the chains "
-        f"by more than {DRIFT_LIMIT:.0f} standard errors; try {advice}"
+        f"groups of chains that started apart do not agree (nested R-hat {nested:.2f}); "
+        "try more draws, a longer burn-in or a stronger localization"
+    ]
+
+
+def drift_reasons(drift: float) -> list[str]:
+    """Whether the loss is still on its way: first half of the chains against the second."""
+    if not abs(drift) > DRIFT_LIMIT:
+        return []
+    seen, advice = "is still climbing", "a longer burn-in"
+    if drift < 0:
+        seen, advice = "still falls", "a stronger localization or a lower nbeta"
+    return [
+        f"the loss {seen}: the halves of the chains differ by more than {DRIFT_LIMIT:.0f} "
+        f"standard errors; try {advice}"
     ]
 
 
@@ -147,11 +232,16 @@ def spike_reasons(draws: Float[np.ndarray, "chain draw"]) -> list[str]:
     return [f"the loss spikes in {spikes} draws, up to {draws.max():.3g}; lower step_size or nbeta"]
 
 
-def negative_reasons(llc: float, stderr: float) -> list[str]:
-    """Whether the chains found lower losses than that of the checkpoint."""
-    if not llc < -NEGATIVE_LIMIT * stderr:
-        return []
-    return [
-        f"negative by more than {NEGATIVE_LIMIT:.0f} standard errors: not a minimum at this "
-        "resolution; try a stronger localization, or read it as far from equilibrium"
-    ]
+def signal_reasons(llc: float, stderr: float) -> list[str]:
+    """Whether the estimate is negative, or lost in its own error."""
+    if llc < -SIGNAL_LIMIT * stderr:
+        return [
+            f"negative by more than {SIGNAL_LIMIT:.0f} standard errors: not a minimum at this "
+            "resolution; try a stronger localization, or read it as far from equilibrium"
+        ]
+    if abs(llc) <= SIGNAL_LIMIT * stderr and stderr > 0:
+        return [
+            f"the signal is below the noise: {llc:.2g} with a standard error of {stderr:.2g}; try "
+            "more draws or chains, or a larger nbeta"
+        ]
+    return []

@@ -1,8 +1,9 @@
 r"""The local learning coefficient, with its error, from the losses along the chains.
 
 The estimate at a checkpoint w* is $\hat\lambda = n\beta\,(\mathbb{E}[L(w)] - L(w^*))$: the mean is
-over the draws after burn-in of the chains that did not fail, and L(w*) over the same minibatches:
-what they have in common drops out, and the error of L(w*) is part of every chain's own.
+over the draws after burn-in of the chains that did not fail, and L(w*) over the minibatches of some
+of these draws: what they have in common drops out, and the error of L(w*) is part of every chain's
+own.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from ontogeny.records import Chains, Curve
 def estimate_llc(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
     r"""The local learning coefficient at each checkpoint.
 
-    $\hat\lambda = n\beta\, \overline{L(w) - L(w^*)}$, the mean over draws of the excess of the
-    loss over that of the checkpoint on the same minibatch.
+    $\hat\lambda = n\beta\, \overline{L(w) - L(w^*)}$, the mean of the excess of the loss over that
+    of the checkpoint, as `excess` pairs them.
 
     Args:
         chains: One record for each checkpoint, in any order, all with the same settings.
@@ -48,11 +49,11 @@ def estimate_llc(chains: Sequence[Chains], burn_in: int | None = None) -> Curve:
     chains, warnings = checked(chains)
     values, stderrs, by_chain = [], [], []
     for one in chains:
-        excess, good = kept_draws(one, burn_in), ~failed_chains(one)
-        means = np.where(good, excess.mean(axis=1), np.nan)
+        draws, good = kept_draws(one, burn_in), ~failed_chains(one)
+        means = np.where(good, draws.mean(axis=1), np.nan)
         by_chain.append(one.nbeta * means)
         values.append(one.nbeta * means[good].mean() if good.any() else np.nan)
-        stderrs.append(one.nbeta * mean_stderr(excess[good]))
+        stderrs.append(one.nbeta * mean_stderr(draws[good]))
     return Curve(
         name="llc",
         unit="",
@@ -180,22 +181,51 @@ def failed_chains(chains: Chains) -> Bool[np.ndarray, " chain"]:
     A chain failed if a loss is not finite, or if its own estimate exceeds the number of weights:
     a learning coefficient is at most half of it.
     """
-    excess = chains.nbeta * (chains.losses - chains.initial_losses).mean(axis=1)
+    with np.errstate(invalid="ignore"):
+        rise = chains.losses.mean(axis=1) - chains.initial_losses.mean(axis=1)
     most = np.inf if chains.parameters is None else chains.parameters
-    return np.asarray(~np.isfinite(chains.losses).all(axis=1) | (excess > most))
+    return np.asarray(~np.isfinite(chains.losses).all(axis=1) | (chains.nbeta * rise > most))
 
 
-def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, "chain draw"]:
-    """The excess L(w) − L(w*) of each draw after burn-in, failed chains included.
+def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, "chain pair"]:
+    """The excess L(w) − L(w*) after burn-in, one for each pair, failed chains included.
 
     Raises:
-        ValueError: Burn-in leaves no draw, or is negative.
+        ValueError: Burn-in leaves no pair, or is negative.
     """
     first = chains.burn_in if burn_in is None else burn_in
-    if not 0 <= first < chains.losses.shape[1]:
-        raise ValueError(f"burn_in ({first}) must leave some of the {chains.losses.shape[1]} draws")
-    excess: np.ndarray = chains.losses - chains.initial_losses
-    return excess[:, first:]
+    (draws, pairs) = (chains.losses.shape[1], chains.initial_losses.shape[1])
+    left = -(-first * pairs // draws)
+    if first < 0 or left >= pairs:
+        raise ValueError(f"burn_in ({first}) must leave some of the {draws} draws")
+    return excess(chains)[:, left:]
+
+
+def excess(chains: Chains) -> Float[np.ndarray, "chain pair"]:
+    r"""The excess L(w) − L(w*) of a draw that is paired and the draws up to the next pair.
+
+    $(L(w_0) - L(w^*)) + c\, (\overline{L(w_i)} - L(w_0))$: a paired difference is free of what is
+    hard or easy about its minibatch, the mean over all draws knows more of the walk. c is the share
+    of the walk in the variance between the draws of one pair, the rest being that of the losses of
+    the checkpoint: 1 where all minibatches are alike, near 0 where their noise is most of what is
+    seen. Any c has the right mean.
+    """
+    draws = chains.losses.reshape(*chains.initial_losses.shape, -1)
+    paired = draws[:, :, 0]
+    rest = draws.mean(axis=2) - paired
+    found: np.ndarray = paired - chains.initial_losses + walk_share(chains) * rest
+    return found
+
+
+def walk_share(chains: Chains) -> float:
+    """The share of the walk in the variance between the draws of a pair, as far as it is seen."""
+    good = ~failed_chains(chains)
+    draws = chains.losses.reshape(*chains.initial_losses.shape, -1)[good]
+    if draws.shape[2] < 2 or not draws.size:
+        return 1.0  # every draw is paired
+    between = draws.var(axis=2, ddof=1).mean()
+    noise = chains.initial_losses[good].var(axis=1).mean()
+    return float(np.clip(1 - noise / between, 0, 1)) if between else 1.0
 
 
 def kept_blocks(
@@ -207,12 +237,15 @@ def kept_blocks(
         ValueError: There is no such block, or burn-in is negative.
     """
     draws, blocks = chains.losses.shape[1], chains.position_losses.shape[1]
-    first = draws - kept_draws(chains, burn_in).shape[1]
+    first = chains.burn_in if burn_in is None else burn_in
     block = -(-first * blocks // draws)
-    if block == blocks:
+    if block >= blocks or first < 0:
         raise ValueError(f"burn_in ({first}) leaves no whole block of {draws // blocks} draws")
-    excess: np.ndarray = chains.position_losses - chains.initial_position_losses
-    return excess[:, block:]
+    paired = chains.paired_position_losses
+    paired = chains.position_losses if paired is None else paired
+    rest = chains.position_losses - paired
+    found: np.ndarray = paired - chains.initial_position_losses + walk_share(chains) * rest
+    return found[:, block:]
 
 
 def checked(chains: Sequence[Chains]) -> tuple[list[Chains], tuple[str, ...]]:
@@ -228,13 +261,13 @@ def checked(chains: Sequence[Chains]) -> tuple[list[Chains], tuple[str, ...]]:
     if len(set(steps)) < len(steps):
         raise ValueError("two of these chains are of the same checkpoint; measure each step once")
     settings = {
-        (one.nbeta, one.step_size, one.localization, one.position_losses.shape, one.losses.shape)
+        (one.nbeta, one.step_size, one.localization, *one.position_losses.shape[::2])
         for one in ordered
     }
     if len(settings) > 1:
         raise ValueError(
             "chains with different settings do not make one curve; their (nbeta, step size, "
-            f"localization, shapes) are {sorted(settings)}"
+            f"localization, chains, positions) are {sorted(settings)}"
         )
     return ordered, tuple(warning for one in ordered for warning in failures(one))
 

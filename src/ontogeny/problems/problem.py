@@ -50,6 +50,8 @@ class Problem:
     outputs: Callable[[nn.Module, Batch], Tensor]
     metrics: Callable[[nn.Module, int, int], Iterable[Row]] | None = None
     references: Callable[[Batch], References] | None = None
+    components: Callable[[nn.Module], Mapping[str, Mapping[str, Tensor]]] | None = None
+    datasets: Mapping[str, Callable[[int, torch.Generator], Batch]] | None = None
 
 
 def untrained(problem: Problem, seed: int) -> nn.Module:

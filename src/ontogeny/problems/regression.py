@@ -7,6 +7,7 @@ data carry the training noise, curvature is a mean over probes, and errors are t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,11 @@ from ontogeny.metrics import (
 )
 from ontogeny.problems.problem import Batch, Problem, Row
 from ontogeny.problems.regression_data import Regression, draw_pairs, encode, known_predictions
-from ontogeny.problems.regression_transformer import RegressionTransformer, predictions_of
+from ontogeny.problems.regression_transformer import (
+    Block,
+    RegressionTransformer,
+    predictions_of,
+)
 from ontogeny.records import References
 from ontogeny.streams import random_stream
 
@@ -82,7 +87,46 @@ def regression(**settings: Any) -> Problem:
         outputs=lambda model, batch: model(encode(*batch)),
         metrics=lambda model, *sample: measure_regression(setting, model, *sample),
         references=lambda batch: references_of(setting, batch),
+        components=components_of,
+        datasets={
+            "large_inputs": partial(draw_pairs, setting, input_scale=SCALES[1]),
+            "large_tasks": partial(draw_pairs, setting, task_scale=SCALES[1]),
+        },
     )
+
+
+def components_of(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """The parts of the transformer that have a name: which entries of which parameters they are.
+
+    Returns:
+        `embedding`, for each layer `head.LAYER.HEAD` (the rows of the projection to queries, keys
+        and values, and the columns of the output, that are the head's), `mlp.LAYER` and
+        `norms.LAYER`, and `unembedding` with the final norm: each weight is in one of them. Layers
+        and heads count from 1.
+    """
+    assert isinstance(model, RegressionTransformer)
+    parameters = dict(model.named_parameters())
+
+    def all_of(*prefixes: str) -> dict[str, Tensor]:
+        return {
+            name: torch.ones_like(parameter, dtype=torch.bool)
+            for name, parameter in parameters.items()
+            if name.startswith(prefixes)
+        }
+
+    parts = {"embedding": all_of("token_embedding", "position_embedding")}
+    for i, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        prefix = f"blocks.{i}."
+        masks = all_of(f"{prefix}attention.")
+        for head in range(block.attention.n_heads):
+            project, output = (torch.zeros_like(mask) for mask in masks.values())
+            project.unflatten(0, (block.attention.n_heads, -1))[head] = True
+            output.unflatten(1, (block.attention.n_heads, -1))[:, head] = True
+            parts[f"head.{i + 1}.{head + 1}"] = dict(zip(masks, (project, output), strict=True))
+        parts[f"mlp.{i + 1}"] = all_of(f"{prefix}mlp.")
+        parts[f"norms.{i + 1}"] = all_of(f"{prefix}attention_norm", f"{prefix}mlp_norm")
+    return parts | {"unembedding": all_of("final_norm", "unembedding")}
 
 
 def references_of(setting: Regression, batch: Batch) -> References:
