@@ -1,8 +1,9 @@
 """The same verbs, from a shell."""
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich import box
@@ -35,6 +36,56 @@ Folder = Annotated[
 Device = Annotated[str, Parameter(help="Where to compute: cpu, cuda, cuda:1, ...")]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of the sampler, each in the place of what the run's plan says."""
+
+    method: Literal["sgld", "rmsprop", "underdamped"] | None = None
+    "How a chain moves."
+    step_size: float | None = None
+    "ε, the variance of the noise in one step of SGLD."
+    nbeta: float | None = None
+    "nβ, multiplies the loss: the resolution at which it is looked at."
+    localization: float | None = None
+    "γ, strength of the pull towards the checkpoint."
+    momentum: float | None = None
+    "Share of its velocity that an underdamped chain keeps in one step."
+    chains: int | None = None
+    "Independent chains."
+    draws: int | None = None
+    "Draws of each chain, burn-in included; with --precision, at most."
+    burn_in: int | None = None
+    "Draws left out of averages."
+    batch_size: int | None = None
+    "Fresh examples in the minibatch of each draw."
+    precision: str | None = None
+    "Relative standard error, such as 2%, at which the chains stop early."
+    groups: int | None = None
+    "Groups of chains with starting points of their own, compared by nested R-hat."
+    batched: int | None = None
+    "Checkpoints in one batched computation, with all their chains; 0 for a plain loop."
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given."""
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.precision is not None:
+            found["precision"] = share_of(self.precision)
+        return found
+
+
+def share_of(text: str) -> float:
+    """A share, written as 2% or as 0.02.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"precision must be a share such as 2% or 0.02, not {text!r}") from None
+
+
 @app.command
 def run(
     system: System,
@@ -43,11 +94,12 @@ def run(
     folder: Folder = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    sampling: Sampling = Sampling(),
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
     path = train(system, preset=preset, folder=folder, seed=seed, device=device)
     try:
-        measure(path, device=device)
+        measure(path, device=device, sampling=sampling)
     except (RuntimeError, ValueError):
         report(path)  # of what could be measured
         raise
@@ -72,10 +124,35 @@ def train(
 
 
 @app.command
-def measure(folder: Path, *, device: Device = "cpu") -> None:
-    """Measure what a run's plan asks for and is not measured yet."""
-    from ontogeny.presets import measure_as_planned
+def measure(
+    folder: Path,
+    *,
+    device: Device = "cpu",
+    sampling: Sampling = Sampling(),
+    weights: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            help="Refined learning coefficients: let only these weights move, such as 'head.*'. "
+            "Each component that matches is measured by itself; names joined by a comma move "
+            "together.",
+        ),
+    ] = None,
+    data: Annotated[
+        str, Parameter(help="Refined learning coefficients: on another data set of the problem.")
+    ] = "",
+    checkpoints: Annotated[
+        int | None, Parameter(help="At how many of the plan's checkpoints; at all by default.")
+    ] = None,
+) -> None:
+    """Measure what a run's plan asks for and is not measured yet.
 
+    Settings of the sampler change the plan; weights and data add to it.
+    """
+    from ontogeny.presets import measure_as_planned, plan_chains
+
+    if sampling.given() or weights or data or checkpoints is not None:
+        plan_chains(folder, sampling.given(), weights or (), data, checkpoints)
     measure_as_planned(folder, device)
 
 

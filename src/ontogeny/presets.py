@@ -1,8 +1,10 @@
 """Plans: what to train and what to measure at which steps, for each system in three sizes."""
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +24,10 @@ from ontogeny.probes import (
     record_references,
     sample_chains,
 )
-from ontogeny.problems import Problem, find, regression
+from ontogeny.probes.landscape import moving_weights, on_data
+from ontogeny.problems import Problem, find, regression, untrained
 from ontogeny.runs import Run, address_of, create_run, open_run, settings_of
-from ontogeny.storage import read_plan, whole_file
+from ontogeny.storage import differences, name_of, read_json, read_plan, whole_file
 from ontogeny.training import Training, checkpoint_steps, spread, train
 from ontogeny.workers import check_device, worker_pool
 
@@ -54,12 +57,29 @@ class Plan:
 
 
 def train_as_planned(plan: Plan, folder: Path) -> Run:
-    """Leave the plan beside the run, for `measure_as_planned` and for the report, and train."""
+    """Leave the plan beside the run, for `measure_as_planned` and for the report, and train.
+
+    A plan that is there already stays as it is: it may have been changed by `plan_chains`.
+    """
     check_device(plan.training.device)
     create_run(plan.problem, folder, asdict(plan.training))
-    with whole_file(folder / "plan.json") as file:
-        file.write((json.dumps(plan_as_json(plan), indent=2) + "\n").encode())
+    if not has_plan(folder):
+        write_plan(folder, plan_as_json(plan))
     return train(plan.problem, folder, plan.training)
+
+
+def has_plan(folder: Path) -> bool:
+    """Whether there is a plan that can be read."""
+    try:
+        return read_plan(folder) is not None
+    except ValueError:
+        return False
+
+
+def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Leave a plan beside a run."""
+    with whole_file(folder / "plan.json") as file:
+        file.write((json.dumps(plan, indent=2) + "\n").encode())
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -94,13 +114,90 @@ def measure_as_planned(folder: Path, device: str = "cpu") -> None:
             try:
                 probe = find(asked["probe"])
                 settings = settings_of(probe)(**asked["settings"])
-                run.measure(probe, asked["steps"], settings, device=device, executor=executor)
+                name, steps = name_of(asked), asked["steps"]
+                run.measure(probe, steps, settings, name=name, device=device, executor=executor)
             except (RuntimeError, ValueError) as error:
                 failures.append(str(error))
             except TypeError as error:
                 failures.append(f"{folder / 'plan.json'} has an impossible setting: {error}")
     if failures:
         raise RuntimeError("; ".join(failures))
+
+
+def plan_chains(
+    folder: Path,
+    settings: Mapping[str, Any],
+    weights: Sequence[str] = (),
+    data: str = "",
+    checkpoints: int | None = None,
+) -> None:
+    """Change what a run's plan asks of the sampler, or ask for refined learning coefficients.
+
+    Args:
+        folder: The run's.
+        settings: Settings of the sampler in the place of the plan's.
+        weights: Which weights move, as in `Sampler`; each that matches is measured by itself,
+            beside what the plan asks for already.
+        data: The data set to do it on, as in `Sampler`.
+        checkpoints: At about how many of the plan's checkpoints; at all of them if absent.
+
+    Raises:
+        ValueError: There is no plan for chains, or a setting, weights or data are impossible.
+    """
+    plan = read_plan(folder)
+    chosen = [a for a in (plan or {}).get("measurements", ()) if name_of(a) == "sample_chains"]
+    if plan is None or not chosen:
+        raise ValueError(f"{folder} has no plan.json that says at which steps to sample chains")
+    (asked,) = chosen
+    steps = np.array(asked["steps"])
+    if checkpoints is not None:
+        if checkpoints < 1:
+            raise ValueError(f"checkpoints must be at least 1, not {checkpoints}")
+        steps = spread(steps, checkpoints)
+    try:
+        wanted = asdict(Sampler(**asked["settings"] | settings))
+    except TypeError as error:
+        raise ValueError(f"{folder / 'plan.json'} has an impossible setting: {error}") from None
+    if not weights and not data:
+        claimed = folder / "measured" / "sample_chains" / "settings.json"
+        for name, there, here in differences(_settings_in(claimed, wanted), wanted):
+            raise ValueError(
+                f"{claimed.parent} was measured with {name} = {there}, not {here}; move it away to "
+                "measure again"
+            )
+        asked |= {"settings": wanted, "steps": steps.tolist()}
+    for alone in components_alone(open_run(folder).problem, weights, data):
+        name = re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, ("sample_chains", alone, data))))
+        refined = {
+            "name": name,
+            "probe": asked["probe"],
+            "settings": wanted | {"weights": alone, "data": data},
+            "steps": steps.tolist(),
+        }
+        others = [a for a in plan["measurements"] if name_of(a) != name]
+        plan["measurements"] = [*others, refined]
+    write_plan(folder, plan)
+
+
+def _settings_in(path: Path, default: dict[str, Any]) -> Any:
+    return read_json(path).get("settings") if path.exists() else default
+
+
+def components_alone(problem: Problem, weights: Sequence[str], data: str) -> list[str]:
+    """Each component that matches one of some patterns, by itself; other patterns as they are.
+
+    Raises:
+        ValueError: A pattern matches nothing, or the problem has no such data.
+    """
+    model = untrained(problem, seed=0)
+    on_data(problem, data)
+    components = problem.components(model) if problem.components else {}
+    alone: dict[str, None] = {}
+    for pattern in weights or ([""] if data else []):
+        moving_weights(problem, model, pattern)
+        matches = [name for name in components if fnmatchcase(name, pattern)]
+        alone |= dict.fromkeys(matches or [pattern])
+    return list(alone)
 
 
 # Systems -----------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ from ontogeny.workers import check_device, hidden_main, threads, worker_pool
 SCHEMA = 1
 
 Probe = Callable[[Problem, int, StateDict, Any], Any]
+Together = Callable[[Problem, Mapping[int, StateDict], Any], list[Any]]
 
 
 class CheckpointFolder(Mapping[int, StateDict]):
@@ -120,7 +121,8 @@ class Run:
 
         A checkpoint whose answer is on disk, made from the same weights, data and settings, is
         not measured again. On the CPU every unit of work runs with one thread, as many side by
-        side as there are cores, so the answers do not depend on how many there are.
+        side as there are cores, so the answers do not depend on how many there are. If the settings
+        have a field `batched`, that many of the steps in a row are one unit of work.
 
         Args:
             probe: A function of problem, step, weights and settings that returns a record.
@@ -149,13 +151,15 @@ class Run:
         folder = question.folder
         claim(folder / "settings.json", question.asked)
         remove_leftovers(folder)
-        todo = [step for step in wanted if not self._is_done(question, step)]
+        size = max(1, getattr(settings, "batched", 0))
+        units = [wanted[i : i + size] for i in range(0, len(wanted), size)]
+        todo = [unit for unit in units if not all(self._is_done(question, step) for step in unit)]
         if todo:
-            done = len(wanted) - len(todo)
+            done = len(wanted) - sum(map(len, todo))
             with progress(folder.name.replace("_", " "), len(wanted), done) as advance:
-                for _ in self._units(question, todo, executor):
-                    advance(1)
-        _report_failures(folder, todo)
+                for steps_done in self._units(question, todo, executor):
+                    advance(steps_done)
+        _report_failures(folder, [step for unit in todo for step in unit])
         return [load_record(kind, file_of(folder, step, ".npz")) for step in wanted]
 
     def _is_done(self, question: Question, step: int) -> bool:
@@ -170,25 +174,25 @@ class Run:
         return True
 
     def _units(
-        self, question: Question, steps: Sequence[int], executor: Executor | None
-    ) -> Iterator[None]:
-        """Do the units of work, yielding as each of them ends."""
+        self, question: Question, units: Sequence[Sequence[int]], executor: Executor | None
+    ) -> Iterator[int]:
+        """Do the units of work, yielding as each of them ends how many checkpoints it had."""
         asked = question.asked
         findable = is_findable(self.problem.name) and is_findable(asked["probe"])
         in_files = isinstance(self.checkpoints, CheckpointFolder)
         if asked["device"] != "cpu" or not (findable and in_files):
-            for step in steps:
-                measure_unit(self, question, step)
-                yield
+            for unit in units:
+                measure_unit(self, question, unit)
+                yield len(unit)
             return
-        unit = (str(self.folder), question.folder.name, json.dumps(asked))
+        work = (str(self.folder), question.folder.name, json.dumps(asked))
         with nullcontext(executor) if executor else worker_pool() as pool:
             try:
                 with hidden_main():
-                    futures = [pool.submit(measure_elsewhere, *unit, step) for step in steps]
+                    futures = {pool.submit(measure_elsewhere, *work, unit): unit for unit in units}
                 for future in as_completed(futures):
                     future.result()
-                    yield
+                    yield len(futures[future])
             except BrokenProcessPool:
                 raise RuntimeError(
                     "a worker process was killed, perhaps for want of memory; what was measured "
@@ -303,30 +307,57 @@ def _key(question: Question, state: StateDict) -> str:
     return digest.hexdigest()
 
 
-def measure_unit(run: Run, question: Question, step: int) -> None:
-    """Measure one checkpoint and keep the answer, or the traceback if there is none."""
-    failure = file_of(question.folder, step, ".failed")
+def answers_for(probe: Probe) -> Callable[[Together], Together]:
+    """Mark a function as what answers for a probe at several checkpoints in one computation.
+
+    It takes the problem, the weights by step and the settings, and returns the records in the order
+    of the steps. It is asked where the settings' field `batched` is not 0.
+    """
+
+    def mark(together: Together) -> Together:
+        setattr(probe, "together", together)  # noqa: B010, a function has no such attribute to mypy
+        return together
+
+    return mark
+
+
+def measure_unit(run: Run, question: Question, steps: Sequence[int]) -> None:
+    """Measure some checkpoints and keep the answers, or the traceback if there are none."""
+    failures = [file_of(question.folder, step, ".failed") for step in steps]
     try:
-        state = run.checkpoints[step]
-        moved = {name: tensor.to(question.asked["device"]) for name, tensor in state.items()}
+        states = {step: run.checkpoints[step] for step in steps}
         with threads(1):
-            record = question.probe(run.problem, step, moved, question.settings)
-        path = file_of(question.folder, step, ".npz")
-        save_record(record, path, key=_key(question, state))
-        failure.unlink(missing_ok=True)
+            records = _answers(run.problem, question, states)
+        for step, record, failure in zip(steps, records, failures, strict=True):
+            path = file_of(question.folder, step, ".npz")
+            save_record(record, path, key=_key(question, states[step]))
+            failure.unlink(missing_ok=True)
     except OSError:
         raise
     except Exception:
-        with whole_file(failure) as file:
-            file.write(traceback.format_exc().encode())
+        for failure in failures:
+            with whole_file(failure) as file:
+                file.write(traceback.format_exc().encode())
 
 
-def measure_elsewhere(folder: str, name: str, question: str, step: int) -> None:
+def _answers(problem: Problem, question: Question, states: Mapping[int, StateDict]) -> list[Any]:
+    device, probe, settings = question.asked["device"], question.probe, question.settings
+    moved = {
+        step: {name: tensor.to(device) for name, tensor in state.items()}
+        for step, state in states.items()
+    }
+    if not getattr(settings, "batched", 0):
+        return [probe(problem, step, state, settings) for step, state in moved.items()]
+    together: Together = getattr(probe, "together")  # noqa: B009, as in `answers_for`
+    return together(problem, moved, settings)
+
+
+def measure_elsewhere(folder: str, name: str, question: str, steps: Sequence[int]) -> None:
     """`measure_unit` in another process, which gets strings and numbers only."""
     run, asked = _opened(folder), json.loads(question)
     probe = find(asked["probe"])
     settings = settings_of(probe)(**asked["settings"])
-    measure_unit(run, Question(probe, settings, asked, run.folder / "measured" / name), step)
+    measure_unit(run, Question(probe, settings, asked, run.folder / "measured" / name), steps)
 
 
 @lru_cache(maxsize=1)

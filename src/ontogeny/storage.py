@@ -141,8 +141,8 @@ def load_record(kind: type[R], path: Path) -> R:
         values: dict[str, Any] = {}
         for name, hint in fields_of(kind).items():
             if name not in entries:
-                values[name] = None
-            elif hint in (int, float, str):
+                continue  # None when it was saved, or younger than the file: the default
+            if hint in (int, float, str):
                 values[name] = hint(entries[name][()])
             elif hint == int | None:
                 values[name] = int(entries[name][()])
@@ -184,19 +184,32 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     plan = read_json(path)
-    numbers: list[Any] = [plan.get("checkpoints")]
-    try:
-        for asked in plan["measurements"]:
-            numbers.append(asked["steps"])
-            assert isinstance(asked["probe"], str)
-            assert isinstance(asked["settings"], dict)
-        assert all(isinstance(plan.get(name), str) for name in ("title", "prefix"))
-        assert all(isinstance(note, str) for note in plan["notes"])
-        assert isinstance(plan["notes"], list)
-        assert all(isinstance(step, int) for steps in numbers for step in steps)
-    except (AssertionError, KeyError, TypeError):
-        raise ValueError(f"{path} is not a plan; train again with the same command") from None
+    if not _is_plan(plan):
+        raise ValueError(f"{path} is not a plan; train again with the same command")
     return plan
+
+
+def _is_plan(plan: Mapping[str, Any]) -> bool:
+    asked = plan.get("measurements")
+    if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
+        return False
+    texts = [plan.get("title"), plan.get("prefix"), *(one.get("probe") for one in asked)]
+    texts += [one.get("name", "") for one in asked]
+    lists = [plan.get("notes"), plan.get("checkpoints"), *(one.get("steps") for one in asked)]
+    if not all(isinstance(found, list) for found in lists):
+        return False
+    notes, *steps = lists
+    return (
+        all(isinstance(text, str) for text in [*texts, *notes])
+        and all(isinstance(step, int) for some in steps for step in some)
+        and all(isinstance(one.get("settings"), dict) for one in asked)
+    )
+
+
+def name_of(asked: Mapping[str, Any]) -> str:
+    """What the measurement of a plan is called: the name of its folder."""
+    probe: str = asked["probe"]
+    return asked.get("name") or probe.rpartition(":")[2]
 
 
 def claim(path: Path, description: Mapping[str, Any]) -> None:

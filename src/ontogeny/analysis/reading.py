@@ -30,6 +30,7 @@ from ontogeny.storage import (
     file_of,
     load_record,
     load_records,
+    name_of,
     read_json,
     read_plan,
     steps_in,
@@ -56,6 +57,8 @@ class Report:
         stages: What lies between the milestones, in order.
         settings: Section, name and value of every setting that made the run.
         missing: What was planned but is not measured, in words.
+        traces: The chains at an early, a middle and a late checkpoint.
+        refined: Health of the estimates for some weights only, or on other data, by what they are.
     """
 
     title: str
@@ -69,6 +72,8 @@ class Report:
     stages: tuple[Stage, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    traces: tuple[Chains, ...] = ()
+    refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def read_status(folder: Path) -> list[Part]:
     if plan is None:
         names = sorted(path.name for path in measured.glob("*/"))
         return [Part("training", len(kept), None), *(_part(measured / name) for name in names)]
-    asked = [(a["probe"].rpartition(":")[2], a["steps"]) for a in plan["measurements"]]
+    asked = [(name_of(a), a["steps"]) for a in plan["measurements"]]
     done = set(kept) & set(plan["checkpoints"])
     training = Part("training", len(done), len(plan["checkpoints"]))
     return [training, *(_part(measured / name, steps) for name, steps in asked)]
@@ -151,6 +156,8 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
             initial_loss(chains),
         )
         curves |= {curve.name: curve for curve in found}
+    refined = read_refined(measured)
+    curves |= refined_curves(refined, burn_in)
     # The sampler's batches are many more than those of the metrics, and the same at every step.
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
@@ -168,6 +175,11 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         stages=stages,
         settings=read_settings(folder),
         missing=tuple(_missing(folder)) if plan else (),
+        traces=tuple(chains[i] for i in sorted({0, len(chains) // 2, len(chains) - 1}) if chains),
+        refined={
+            " on ".join(filter(None, what)): tuple(diagnose(c, burn_in) for c in some)
+            for what, some in refined.items()
+        },
     )
 
 
@@ -183,6 +195,50 @@ def read_curves(measured: Path) -> dict[str, Curve]:
         curves |= gather_curves(load_records(Measurements, measured / name))
     if (measured / "training_loss.npz").exists():
         curves["training_loss"] = load_record(Curve, measured / "training_loss.npz")
+    return curves
+
+
+def read_refined(measured: Path) -> dict[tuple[str, str], list[Chains]]:
+    """The chains in which only some weights moved, or on other data: by weights and data."""
+    refined = {}
+    for path in sorted(measured.glob("sample_chains-*/settings.json")):
+        settings = read_json(path).get("settings", {})
+        what = str(settings.get("weights", "")), str(settings.get("data", ""))
+        if chains := load_records(Chains, path.parent):
+            refined[what] = chains
+    return refined
+
+
+def refined_curves(
+    refined: Mapping[tuple[str, str], Sequence[Chains]], burn_in: int | None = None
+) -> dict[str, Curve]:
+    """The refined local learning coefficients as curves, one for each data set.
+
+    Args:
+        refined: The chains by the weights that moved and the data that they lived on, empty for all
+            weights and for the problem's own data.
+        burn_in: As for `estimate_llc`.
+
+    Returns:
+        `llc_by_component`, and for other data `llc_by_component_on_DATA`; their items are the
+        weights, `all` for all of them. nan where one was not measured at a step.
+    """
+    rows: dict[tuple[str, int], list[tuple[str, float, float]]] = {}
+    for (weights, data), chains in refined.items():
+        llc, name = estimate_llc(chains, burn_in), f"llc_by_component{'_on_' * bool(data)}{data}"
+        for step, value, stderr in zip(llc.steps, llc.values, llc.stderr, strict=True):
+            row = weights or "all", float(value[0]), float(stderr[0])
+            rows.setdefault((name, int(step)), []).append(row)
+    curves: dict[str, Curve] = {}
+    for name in dict.fromkeys(name for name, _ in rows):
+        tables = []
+        for step in sorted(step for other, step in rows if other == name):
+            items, values, stderrs = zip(*rows[name, step], strict=True)
+            table = Measurements(
+                step, (name,) * len(items), items, np.array(values), np.array(stderrs)
+            )
+            tables.append(table)
+        curves |= gather_curves(tables)
     return curves
 
 

@@ -1,5 +1,6 @@
 """Measuring a run: probes, each a function of a problem, a step, its weights and settings."""
 
+from ontogeny.probes.batched import sample_together
 from ontogeny.probes.chains import sample_chains
 from ontogeny.probes.measurements import Curvature, Metrics, measure_curvature, measure_metrics
 from ontogeny.probes.outputs import FixedBatch, record_outputs, record_references
@@ -15,4 +16,5 @@ __all__ = [
     "record_outputs",
     "record_references",
     "sample_chains",
+    "sample_together",
 ]

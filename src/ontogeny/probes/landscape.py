@@ -127,10 +127,10 @@ def moving_weights(problem: Problem, model: nn.Module, weights: str) -> Masks:
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     kinds = {p.dtype for p in trainable.values()}
     if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
-        found = ", ".join(sorted(map(str, kinds))) or "none"
+        names = ", ".join(sorted(map(str, kinds))) or "none"
         raise ValueError(
             "the trainable parameters must be all float32 or all float64 "
-            f"(found: {found}); convert the network with .float()"
+            f"(found: {names}); convert the network with .float()"
         )
     whole = {name: {name: torch.ones_like(p, dtype=torch.bool)} for name, p in trainable.items()}
     components = problem.components(model) if problem.components and weights else {}
@@ -140,9 +140,9 @@ def moving_weights(problem: Problem, model: nn.Module, weights: str) -> Masks:
         if not found:
             known = ", ".join([*components, *trainable])
             raise ValueError(f"no weights are called {pattern.strip()!r}; there are {known}")
-        for masks in found:
-            for parameter, mask in masks.items():
-                chosen[parameter] = chosen.get(parameter, torch.zeros_like(mask)) | mask
+        for part in found:
+            for name, mask in part.items():
+                chosen[name] = chosen.get(name, torch.zeros_like(mask)) | mask
     return {name: chosen[name] for name in trainable if name in chosen}
 
 

@@ -121,8 +121,8 @@ def components_of(model: nn.Module) -> dict[str, dict[str, Tensor]]:
         masks = all_of(f"{prefix}attention.")
         for head in range(block.attention.n_heads):
             project, output = (torch.zeros_like(mask) for mask in masks.values())
-            project.unflatten(0, (block.attention.n_heads, -1))[head] = True
-            output.unflatten(1, (block.attention.n_heads, -1))[:, head] = True
+            project.chunk(block.attention.n_heads)[head][:] = True
+            output.chunk(block.attention.n_heads, dim=1)[head][:] = True
             parts[f"head.{i + 1}.{head + 1}"] = dict(zip(masks, (project, output), strict=True))
         parts[f"mlp.{i + 1}"] = all_of(f"{prefix}mlp.")
         parts[f"norms.{i + 1}"] = all_of(f"{prefix}attention_norm", f"{prefix}mlp_norm")
