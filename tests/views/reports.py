@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ontogeny.analysis.reading import Report
-from ontogeny.records import Curve, Diagnosis, Milestone, Stage, Trajectory
+from ontogeny.records import Chains, Curve, Diagnosis, Milestone, Stage, Trajectory
 
 EMPTY = Report("Nothing")
 STEPS = np.array([0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000])
@@ -32,6 +32,16 @@ def trajectory(points, steps=None):
     steps = np.arange(n) if steps is None else steps
     shares = np.array([0.563, 0.152, 0.068])[:n_components]
     return Trajectory(steps, points, points, shares, np.eye(n_components), np.zeros(n_components))
+
+
+def chains_at(step, rises, burn_in=0, initial=1.0, **more):
+    """Chains at nβ = 1 whose loss is that much above the checkpoint's, in two blocks."""
+    losses = initial + np.asarray(rises, dtype=float)
+    initial_losses = np.full_like(losses, initial)
+    blocks = losses.reshape(len(losses), 2, -1).mean(axis=2)[..., None]
+    return Chains(
+        step, losses, initial_losses, blocks, 0 * blocks + initial, 1.0, 1e-3, 1.0, burn_in, **more
+    )
 
 
 def full():
@@ -70,6 +80,8 @@ def full():
         stages=stages_between([10, 100, 500, 1000, 2000]),
         settings={"sampler": {"step_size": 3e-4, "chains": 4}},
         missing=("The Hessian",),
+        traces=tuple(chains_at(int(s), np.linspace([0, 0], [1, 2], 8).T) for s in STEPS[[0, 6]]),
+        refined={"mlp.1": (Diagnosis(0, 1.0, 0.1, 1.0, 90.0, 2, (), "suspect", ("It is short",)),)},
     )
 
 

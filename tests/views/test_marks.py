@@ -10,6 +10,7 @@ from ontogeny.views.marks import (
     STAGE_COLORS,
     StepAxis,
     columns_within,
+    measured,
     milestone_marks,
     stage_bands,
     stage_colors,
@@ -78,3 +79,14 @@ def test_a_run_that_starts_later_has_no_zero_and_finer_ticks():
 @pytest.mark.parametrize(("width", "panels", "columns"), [(1060, 7, 3), (700, 7, 2), (100, 7, 1)])
 def test_columns_follow_the_width(width, panels, columns):
     assert columns_within(width, panels) == columns
+
+
+@given(
+    st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6),
+    st.floats(1e-6, 1e6),
+)
+def test_a_measured_number_is_rounded_by_less_than_a_tenth_of_its_error(value, stderr):
+    text = measured(value, stderr).replace("−", "-").replace(",", "")
+    shown, error = map(float, text.split(" ± "))
+    assert abs(shown - value) <= 0.05 * stderr + 1e-9 * abs(value)
+    assert error == pytest.approx(stderr, rel=0.051)

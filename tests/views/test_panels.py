@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ontogeny.views.catalog import MOST_BANDS, PANELS, measured_panels
 from ontogeny.views.marks import INK
-from ontogeny.views.panels import MOST_LINES, PANELS, measured_panels, plot_metrics
+from ontogeny.views.panels import MOST_LINES, plot_metrics
 from tests.views.reports import EMPTY, STEPS, curve, full, stages_between
 
 N = len(STEPS)
@@ -21,20 +22,10 @@ def keys(figure):
     return [annotation.text for annotation in figure.layout.annotations]
 
 
-def test_panels_without_a_curve_are_left_out_and_unnamed_curves_come_last():
-    titles = [panel.title for panel in measured_panels(full())]
-    assert titles == ["In-context learning score", "My metric"]
-
-
 def test_the_curves_of_figure_one_are_not_drawn_again():
     report = full()
     only = replace(report, curves={name: report.curves[name] for name in ("loss", "llc")})
     assert not plot_metrics(only).data
-
-
-def test_no_curve_is_named_by_two_panels():
-    names = [name for panel in PANELS for name in (*panel.curves, panel.behind) if name]
-    assert len(names) == len(set(names))
 
 
 def test_every_value_of_every_curve_is_drawn():
@@ -137,3 +128,79 @@ def test_a_narrow_picture_has_the_same_traces_in_one_column():
     wide, narrow = plot_metrics(full(), 1060), plot_metrics(full(), 330)
     assert wide.data == narrow.data
     assert len({axis.domain for axis in narrow.select_xaxes()}) == 1
+
+
+# Refined learning coefficients
+
+HEADS = ("head.1.1", "head.1.2", "head.2.1", "head.2.2")
+
+
+def refined(values, items=HEADS, name="llc_by_component", stderr=0.5):
+    return report_of(curve(name, values, items, stderr))
+
+
+def bands(figure):
+    return [trace for trace in figure.data if trace.fill == "toself"]
+
+
+def lines(figure):
+    return [trace for trace in figure.data if trace.fill is None]
+
+
+def test_heads_look_as_in_the_panels_of_attention():
+    attention = plot_metrics(
+        report_of(curve("self_attention", np.zeros((N, 4)), ("1.1", "1.2", "2.1", "2.2")))
+    )
+    figure = plot_metrics(refined(np.zeros((N, 4))))
+    assert [(t.name, t.line.color, t.line.dash) for t in lines(figure)] == [
+        (t.name, t.line.color, t.line.dash) for t in attention.data
+    ]
+
+
+def test_each_refined_estimate_has_the_band_of_its_error_in_its_colour():
+    values = np.arange(4.0 * N).reshape(N, 4)
+    figure = plot_metrics(refined(values))
+    for column, (band, line) in enumerate(zip(bands(figure), lines(figure), strict=True)):
+        assert band.fillcolor == line.line.color
+        assert np.allclose(line.y, values[:, column])
+        assert np.allclose(band.y[:N], values[:, column] - 0.5)
+
+
+def test_more_heads_than_can_have_a_band_have_none():
+    items = tuple(f"head.1.{head}" for head in numbered(MOST_BANDS + 1))
+    assert not bands(plot_metrics(refined(np.zeros((N, len(items))), items)))
+
+
+def test_layers_share_one_scale_of_values():
+    figure = plot_metrics(refined(np.ones((N, 4))))
+    assert figure.layout.yaxis2.matches == figure.layout.yaxis.matches == "y"
+
+
+def test_a_component_that_was_measured_at_fewer_steps_is_joined_over_the_others():
+    values = np.ones((N, 2))
+    values[1::2, 1] = np.nan
+    figure = plot_metrics(refined(values, ("mlp.1", "mlp.2")))
+    assert [len(line.x) for line in lines(figure)] == [N, N // 2]
+    assert lines(figure)[1].mode == "lines+markers"  # a step with gaps beside it is a point
+
+
+def test_very_many_heads_keep_to_the_panel_of_their_layer():
+    items = [f"head.{layer}.{head}" for layer in "12" for head in numbered(MOST_LINES + 1)]
+    figure = plot_metrics(refined(np.ones((N, len(items))), items))
+    names = [[t.name for t in lines(figure) if t.yaxis == axis] for axis in ("y", "y2")]
+    assert names == [[f"{layer}.{head}" for head in numbered(MOST_LINES + 1)] for layer in "12"]
+
+
+def test_a_component_without_any_estimate_keeps_its_name_and_colour():
+    values = np.ones((N, 4))
+    values[:, 1] = np.nan
+    with_gap, whole = plot_metrics(refined(values)), plot_metrics(refined(np.ones((N, 4))))
+    assert len(lines(with_gap)[1].x) == 0
+    assert keys(with_gap) == keys(whole)
+
+
+def test_all_weights_on_other_data_are_one_black_line():
+    figure = plot_metrics(refined(np.ones(N), ("all",), "llc_by_component_on_large_inputs"))
+    assert [line.line.color for line in lines(figure)] == [INK]
+    assert "LLC on large inputs" in keys(figure)[0]
+    assert "all weights" in keys(figure)[0]

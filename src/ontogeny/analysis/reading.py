@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +175,15 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         stages=stages,
         settings=read_settings(folder),
         missing=tuple(_missing(folder)) if plan else (),
-        traces=tuple(chains[i] for i in sorted({0, len(chains) // 2, len(chains) - 1}) if chains),
+        traces=tuple(
+            one if burn_in is None else replace(one, burn_in=burn_in)
+            for one in (chains[i] for i in sorted({0, len(chains) // 2, len(chains) - 1}) if chains)
+        ),
         refined={
-            " on ".join(filter(None, what)): tuple(diagnose(c, burn_in) for c in some)
-            for what, some in refined.items()
+            f"{weights or 'all'}{' on ' * bool(data)}{data}": tuple(
+                diagnose(one, burn_in) for one in some
+            )
+            for (weights, data), some in refined.items()
         },
     )
 

@@ -1,4 +1,4 @@
-"""What the pictures share: the axis of steps, the colours of stages, lines with their errors."""
+"""What pictures and tables share: the axis of steps, colours, lines with their errors, numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Curve, Milestone, Stage
@@ -19,6 +20,7 @@ from ontogeny.records import Curve, Milestone, Stage
 STAGE_COLORS = {"A": ("#d9731a", "#f2b45c"), "B": ("#1f6fb2", "#6db3e0")}
 TEXT_COLORS = {"A": "#8f430b", "B": "#154f80"}
 VERDICT_COLORS = {"ok": "#3f5f6b", "suspect": "#b86e00", "failed": "#b3261e"}
+VERDICT_MARKS = {"ok": "●", "suspect": "▲", "failed": "✕"}
 INK, GREY, PALE = "#1c1c1c", "#6b6b6b", "#c9c9c9"
 
 PAGE_WIDTH = 1060
@@ -73,6 +75,46 @@ def plain(text: str) -> str:
         'a &lt;b&gt;bold&lt;/b&gt; name'
     """
     return html.escape(text, quote=False)
+
+
+# Numbers ------------------------------------------------------------------------------------------
+
+UNKNOWN = "—"
+
+
+def short_number(value: float) -> str:
+    """A round number as a tick shows it.
+
+    Examples:
+        >>> short_number(500.0), short_number(20e3), short_number(1e6)
+        ('500', '20k', '1M')
+    """
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def short(values: np.ndarray) -> list[float | None]:
+    """Four digits of each value: enough for a thin line, and a fraction of the page."""
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
+
+
+def measured(value: float, stderr: float = math.nan, signed: bool = False) -> str:
+    """A number with as many digits as it deserves: two of its error, or three of its own.
+
+    Examples:
+        >>> measured(148.5864, 3.21), measured(-2.2361, signed=True), measured(math.nan)
+        ('148.6 ± 3.2', '−2.24', '—')
+    """
+    if not math.isfinite(value):
+        return UNKNOWN
+    known = math.isfinite(stderr) and stderr > 0
+    size = stderr if known else abs(value)
+    leading = math.floor(math.log10(size)) if size > 0 else 0
+    digits = min(max((1 if known else 2) - leading, 0), 9)
+    text = f"{value:{'+' if signed else ''},.{digits}f}".replace("-", "−")
+    return f"{text} ± {stderr:,.{digits}f}" if known else text
 
 
 # The axis of steps --------------------------------------------------------------------------------
@@ -131,19 +173,6 @@ def step_axis(report: Report) -> StepAxis:
     return StepAxis(edge=float(first) / 2, last=int(last), has_zero=bool((steps == 0).any()))
 
 
-def short_number(value: float) -> str:
-    """A round number as a tick shows it.
-
-    Examples:
-        >>> short_number(500.0), short_number(20e3), short_number(1e6)
-        ('500', '20k', '1M')
-    """
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
-
-
 # Marks that every step axis shares ----------------------------------------------------------------
 
 HOVER = "step %{customdata[0]:,.0f}<br>%{y:.4g}%{customdata[1]}"
@@ -171,23 +200,28 @@ def error_line(
     )
 
 
-def error_band(curve: Curve, axis: StepAxis, color: str) -> Iterator[go.Scatter]:
-    """The band of one standard error around the first item, where it is known."""
-    known = np.isfinite(curve.values[:, 0]) & (curve.stderr[:, 0] > 0)
+def error_band(curve: Curve, axis: StepAxis, color: str, column: int = 0) -> Iterator[go.Scatter]:
+    """The band of one standard error around one item, where it is known."""
+    values, stderr = curve.values[:, column], curve.stderr[:, column]
+    known = np.isfinite(values) & (stderr > 0)
     if known.any():
-        x, y = axis.place(curve.steps[known]), curve.values[known, 0]
-        error = curve.stderr[known, 0]
-        yield go.Scatter(
-            x=np.concatenate([x, x[::-1]]),
-            y=np.concatenate([y - error, (y + error)[::-1]]),
-            fill="toself",
-            fillcolor=color,
-            opacity=0.18,
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        x, y, error = axis.place(curve.steps[known]), values[known], stderr[known]
+        yield shade(np.concatenate([x, x[::-1]]), [*(y - error), *(y + error)[::-1]], color)
+
+
+def shade(x: ArrayLike, y: ArrayLike, color: str) -> go.Scatter:
+    """The area within a line that closes."""
+    return go.Scatter(
+        x=np.asarray(x),
+        y=np.asarray(y),
+        fill="toself",
+        fillcolor=color,
+        opacity=0.18,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def stage_bands(stages: Sequence[Stage], axis: StepAxis, panels: int) -> list[dict[str, Any]]:

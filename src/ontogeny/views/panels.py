@@ -15,6 +15,12 @@ from plotly.subplots import make_subplots
 
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Curve
+from ontogeny.views.catalog import (
+    LONGEST_KEY,
+    Panel,
+    letters,
+    measured_panels,
+)
 from ontogeny.views.marks import (
     GREY,
     INK,
@@ -25,6 +31,7 @@ from ontogeny.views.marks import (
     error_band,
     error_line,
     plain,
+    short,
     stage_bands,
     step_axis,
     words,
@@ -35,94 +42,10 @@ BUNDLE_STEPS = 100
 MOST_LINES = 20
 """More lines than this are drawn as one faint bundle."""
 
-LONGEST_KEY = 56
-"""Letters of labels that fit above a panel; of longer keys the two ends are shown."""
+FEW_POINTS = 16
+"""A line through no more points than this shows them."""
 
 HEAD_COLORS = ("#1c1c1c", "#0072b2", "#d55e00", "#009e73")
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What one small panel shows.
-
-    Attributes:
-        title: Its heading.
-        curves: Names of the curves in it, and the label of each that has a single item.
-        key: A word before the labels, such as position.
-        log: Whether values stand on a logarithmic axis, if all are positive.
-        squared_shares: Whether to show each item's share of the sum of squares.
-        behind: A curve of many items that is drawn as a faint bundle behind the others.
-    """
-
-    title: str
-    curves: Mapping[str, str]
-    key: str = ""
-    log: bool = False
-    squared_shares: bool = False
-    behind: str = ""
-
-
-PANELS = (
-    Panel(
-        "Task prior: mean squared prediction",
-        {"prediction_norm": "all", "prediction_norm_by_position": ""},
-        key="pair",
-        log=True,
-    ),
-    Panel(
-        "In-context learning score",
-        {"icl_score": "overall", "icl_score_1_4": "pair 4 − 1", "icl_score_4_8": "pair 8 − 4"},
-    ),
-    Panel("The same on inputs scaled by g, over g", {"ood_icl_score": ""}, key="g ="),
-    Panel("Loss on inputs scaled by g", {"ood_loss": ""}, key="g =", log=True),
-    Panel("Loss on tasks scaled by g", {"ood_task_loss": ""}, key="g =", log=True),
-    Panel(
-        "Squared distance to ridge",
-        {"distance_to_ridge": "all", "distance_to_ridge_by_position": ""},
-        key="pair",
-        log=True,
-    ),
-    Panel("Loss by position", {"loss_by_position": ""}, key="position"),
-    Panel("LLC by position", {"llc_by_position": ""}, key="position"),
-    *(
-        Panel(
-            f"{matrix} embedding: shares of σ²",
-            {f"{matrix.lower()}_singular_values": ""},
-            key="rank",
-            squared_shares=True,
-        )
-        for matrix in ("Positional", "Token")
-    ),
-    Panel("Layer norms: share of weights near 0", {"layer_norm_weight_fraction": ""}),
-    Panel("Layer norms: share of biases near 0", {"layer_norm_bias_fraction": ""}),
-    *(
-        Panel(f"Layer norms: {title} of {part}", {f"layer_norm_{name}": ""})
-        for title, part, name in (
-            ("mean", "weights", "weight_mean"),
-            ("spread", "weights", "weight_std"),
-            ("mean", "biases", "bias_mean"),
-            ("spread", "biases", "bias_std"),
-        )
-    ),
-    Panel("Effective unembedding weights", {"effective_unembedding_weight": ""}),
-    Panel("Effective unembedding bias", {"effective_unembedding_bias": ""}),
-    *(
-        Panel(title, {name: ""}, key="head", behind=f"{name}_by_position")
-        for title, name in (
-            ("Attention entropy", "attention_entropy"),
-            ("Attention variability", "attention_variability"),
-            ("Attention to itself", "self_attention"),
-            ("Attention to the previous token", "previous_token_attention"),
-            ("Attention to x tokens", "x_token_attention"),
-        )
-    ),
-    Panel("Weight norm", {"weight_norm": ""}),
-    Panel("Trace of the Hessian", {"hessian_trace": ""}),
-    Panel("Top eigenvalues of the Hessian", {"hessian_eigenvalues": ""}, key="rank"),
-    Panel("Loss on the training batches", {"training_loss": ""}),
-    Panel("Loss on the sampler's batches", {"initial_loss": ""}),
-)
-IN_FIRST_FIGURE = ("loss", "llc")
 
 
 def plot_metrics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
@@ -162,9 +85,12 @@ def plot_metrics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     for place, panel in enumerate(panels):
         row, column = place // columns + 1, place % columns + 1
         lines = _lines(panel, report.curves)
-        behind = report.curves.get(panel.behind)
-        figure.add_traces(list(_traces(lines, behind, axis)), rows=row, cols=column)
+        traces = _traces(panel, lines, report.curves, axis)
+        figure.add_traces(list(traces), rows=row, cols=column)
         figure.update_yaxes(_value_axis(panel, lines), row=row, col=column)
+        if panel.row:
+            first = [other.row for other in panels].index(panel.row)
+            figure.update_yaxes(matches=f"y{first + 1 if first else ''}", row=row, col=column)
         annotations.append(_heading(panel, lines, place))
     figure.update_xaxes(axis.layout())
     figure.update_layout(
@@ -177,23 +103,6 @@ def plot_metrics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         annotations=annotations,
     )
     return figure
-
-
-def measured_panels(report: Report) -> list[Panel]:
-    """The panels that have something to show, those of unnamed curves last.
-
-    Examples:
-        >>> step = np.array([0, 1])
-        >>> mine = Curve("my_score", "", step, np.zeros((2, 1)), np.zeros((2, 1)))
-        >>> report = Report("", curves={"my_score": mine})
-        >>> [panel.title for panel in measured_panels(report)]
-        ['My score']
-    """
-    known = [panel for panel in PANELS if any(name in report.curves for name in panel.curves)]
-    named = {name for panel in known for name in (*panel.curves, panel.behind)}
-    others = [name for name in report.curves if name not in named | set(IN_FIRST_FIGURE)]
-    plain = [Panel(name[:1].upper() + name[1:].replace("_", " "), {name: ""}) for name in others]
-    return known + plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,14 +123,28 @@ def _lines(panel: Panel, curves: Mapping[str, Curve]) -> list[_Line]:
         if name in curves
     ]
     parts = [
-        (curve, item, name or label)
+        (_known(curve, item) if panel.items else curve, item, label or _short(name, panel))
         for curve, label in shown
         for item, name in enumerate(curve.items)
+        if not panel.items or name in panel.items
     ]
-    leading = int(len(shown[0][0].items) == 1)
+    leading = int(panel.key != "head" and 1 in (len(shown[0][0].items), len(parts)))
     looks = [{"color": INK, "width": 2.0}] * leading
     looks += _looks([label for _, _, label in parts[leading:]])
     return [_Line(*part, look) for part, look in zip(parts, looks, strict=True)]
+
+
+def _short(item: str, panel: Panel) -> str:
+    """The name of an item without the word that stands before all labels."""
+    return item.removeprefix(f"{panel.key}.")
+
+
+def _known(curve: Curve, item: int) -> Curve:
+    """The steps of a curve at which one item was measured: components may differ in them."""
+    known = np.isfinite(curve.values[:, item])
+    return replace(
+        curve, steps=curve.steps[known], values=curve.values[known], stderr=curve.stderr[known]
+    )
 
 
 def squared_shares(curve: Curve) -> Curve:
@@ -252,17 +175,22 @@ def _looks(labels: Sequence[str]) -> list[dict[str, Any]]:
     return [{"color": color, "width": 1.6} for color in colors]
 
 
-def _traces(lines: Sequence[_Line], behind: Curve | None, axis: StepAxis) -> Iterator[go.Scatter]:
-    if behind is not None:
-        yield _bundle(behind, axis, opacity=0.1)
-    if len(lines) > MOST_LINES:
-        curves = {line.curve.name: line.curve for line in lines}
-        yield from (_bundle(curve, axis, opacity=0.35) for curve in curves.values())
+def _traces(
+    panel: Panel, lines: Sequence[_Line], curves: Mapping[str, Curve], axis: StepAxis
+) -> Iterator[go.Scatter]:
+    if panel.behind in curves:
+        yield _bundle(curves[panel.behind], axis, opacity=0.1)
+    if len(lines) > MOST_LINES and not panel.items:
+        shown = {line.curve.name: line.curve for line in lines}
+        yield from (_bundle(curve, axis, opacity=0.35) for curve in shown.values())
         return
-    if len(lines) == 1:
-        yield from error_band(lines[0].curve, axis, INK)
+    for line in lines if len(lines) <= panel.most_bands else ():
+        yield from error_band(line.curve, axis, line.look["color"], line.item)
     for line in lines:
-        yield error_line(line.curve, line.item, axis, line.look, line.label)
+        trace = error_line(line.curve, line.item, axis, line.look, line.label)
+        if len(line.curve.steps) <= FEW_POINTS:
+            trace.update(mode="lines+markers", marker={"size": 4})
+        yield trace
 
 
 def _bundle(curve: Curve, axis: StepAxis, opacity: float) -> go.Scatter:
@@ -280,16 +208,13 @@ def _bundle(curve: Curve, axis: StepAxis, opacity: float) -> go.Scatter:
     )
 
 
-def short(values: np.ndarray) -> list[float | None]:
-    """Four digits of each value: enough for a thin line, and a fraction of the page."""
-    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
-
-
 def _value_axis(panel: Panel, lines: Sequence[_Line]) -> dict[str, Any]:
     positive = all((np.nan_to_num(line.curve.values, nan=1.0) > 0).all() for line in lines)
     logarithmic = {"type": "log", "tickformat": "~g"}
     nonnegative = all((np.nan_to_num(line.curve.values) >= 0).all() for line in lines)
     linear = {"rangemode": "nonnegative"} if nonnegative else {}
+    if panel.row:
+        linear = {"rangemode": "tozero"}
     return {"nticks": 5} | (logarithmic if panel.log and positive else linear)
 
 
@@ -327,6 +252,6 @@ def _key(panel: Panel, lines: Sequence[_Line]) -> str:
         if line.look.get("dash") != before.look.get("dash"):
             texts.append("dashed")
         texts.append(f'<span style="color:{line.look["color"]}">{plain(line.label)}</span>')
-    if sum(len(line.label) + 1 for line in lines) > LONGEST_KEY:
+    if len(lines) > 1 and letters([line.label for line in lines]) > LONGEST_KEY:
         texts = [texts[0], "…", texts[-1]]
     return " ".join(texts)

@@ -1,15 +1,12 @@
 """The one page about a run: a single file that opens anywhere, without a network.
 
 The page is a pure function of the report and of the installed plotly: the same report gives the
-same bytes. `stage_table`, `health_table` and `finding` are the parts in plain text that a terminal
-shows as well.
+same bytes. `stage_table` and `finding` are the parts in plain text that a terminal shows as well.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -24,18 +21,29 @@ from plotly.utils import PlotlyJSONEncoder
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Milestone
 from ontogeny.storage import whole_file
+from ontogeny.views.catalog import REFINED
 from ontogeny.views.figures import plot_dynamics, plot_stages
-from ontogeny.views.marks import PAGE_WIDTH, VERDICT_COLORS
+from ontogeny.views.health import health_summary, health_table, refined_summary
+from ontogeny.views.marks import (
+    PAGE_WIDTH,
+    UNKNOWN,
+    VERDICT_COLORS,
+    VERDICT_MARKS,
+    measured,
+)
 from ontogeny.views.panels import plot_metrics
+from ontogeny.views.traces import plot_traces
 
 LONG_TABLE = 12
 """A table of health with more rows than this starts folded."""
+
+REFINED_SECTION = "sample chains-"
+"""How sections of settings begin that are folded: those of refined estimates are many and alike."""
 
 PHONE_WIDTH = 330
 """Pixels that a page on a phone leaves for a picture."""
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-UNKNOWN = "—"
 
 
 class StageRow(NamedTuple):
@@ -60,29 +68,6 @@ STAGE_HEADINGS = StageRow(
     delta_llc="Change of LLC",
     milestone="End, 90 % interval",
     probability="Probability of the end",
-)
-
-
-class HealthRow(NamedTuple):
-    """One row of the table of estimates, as text."""
-
-    step: str
-    llc: str
-    rhat: str
-    ess: str
-    failed: str
-    verdict: str
-    reasons: str
-
-
-HEALTH_HEADINGS = HealthRow(
-    step="Step",
-    llc="LLC",
-    rhat="R-hat",
-    ess="ESS",
-    failed="Chains failed",
-    verdict="Verdict",
-    reasons="Reasons",
 )
 
 
@@ -150,76 +135,6 @@ def _end_of_stage(milestone: Milestone | None) -> dict[str, str]:
     }
 
 
-def health_table(report: Report) -> list[HealthRow]:
-    """The health of each estimate of the learning coefficient as rows of text.
-
-    Returns:
-        A row for each diagnosis, in order, under `HEALTH_HEADINGS`.
-
-    Examples:
-        >>> from ontogeny.records import Diagnosis
-        >>> sick = Diagnosis(7, 3.0, 0.2, 1.3, 80.0, 4, (2,), "suspect", ("chain 2 diverged",))
-        >>> health_table(Report("", diagnoses=(sick,)))[0][1:5]
-        ('3.00 ± 0.20', '1.300', '80', '1 of 4 (chain 2)')
-    """
-    return [
-        HealthRow(
-            step=f"{diagnosis.step:,}",
-            llc=measured(diagnosis.llc, diagnosis.stderr),
-            rhat=_plain(diagnosis.rhat, ".3f"),
-            ess=_plain(diagnosis.ess, ",.0f"),
-            failed=_failed_chains(diagnosis.failed, diagnosis.chains),
-            verdict=diagnosis.verdict,
-            reasons="; ".join(diagnosis.reasons),
-        )
-        for diagnosis in report.diagnoses
-    ]
-
-
-def _failed_chains(failed: tuple[int, ...], chains: int) -> str:
-    if len(failed) in (0, chains):
-        return f"{len(failed)} of {chains}"
-    names = f"chain{'s' if len(failed) > 1 else ''} {', '.join(map(str, failed))}"
-    return f"{len(failed)} of {chains} ({names})"
-
-
-def health_summary(report: Report) -> str:
-    """How many estimates can be believed, in one sentence.
-
-    Examples:
-        >>> health_summary(Report(""))
-        'The learning coefficient has not been estimated at any checkpoint.'
-    """
-    counts = Counter(diagnosis.verdict for diagnosis in report.diagnoses)
-    total = len(report.diagnoses)
-    if not total:
-        return "The learning coefficient has not been estimated at any checkpoint."
-    bad = [f"{counts[word]} {word}" for word in ("suspect", "failed") if counts[word]]
-    tail = ", ".join(bad) if bad else "none is suspect or failed"
-    return f"{counts['ok']} of {total} estimates are ok; {tail}."
-
-
-def measured(value: float, stderr: float = math.nan, signed: bool = False) -> str:
-    """A number with as many digits as it deserves: two of its error, or three of its own.
-
-    Examples:
-        >>> measured(148.5864, 3.21), measured(-2.2361, signed=True), measured(math.nan)
-        ('148.6 ± 3.2', '−2.24', '—')
-    """
-    if not math.isfinite(value):
-        return UNKNOWN
-    known = math.isfinite(stderr) and stderr > 0
-    size = stderr if known else abs(value)
-    leading = math.floor(math.log10(size)) if size > 0 else 0
-    digits = min(max((1 if known else 2) - leading, 0), 9)
-    text = f"{value:{'+' if signed else ''},.{digits}f}".replace("-", "−")
-    return f"{text} ± {stderr:,.{digits}f}" if known else text
-
-
-def _plain(value: float, form: str) -> str:
-    return format(value, form) if math.isfinite(value) else UNKNOWN
-
-
 def render_report(report: Report) -> str:
     """The page about a run, as one string of html.
 
@@ -234,6 +149,7 @@ def render_report(report: Report) -> str:
         >>> page[:15], "Run &lt;1&gt;" in page
         ('<!doctype html>', True)
     """
+    refined = {name for name in report.settings if name.startswith(REFINED_SECTION)}
     source = resources.files("ontogeny.views").joinpath("report.html.j2").read_text("utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -247,11 +163,19 @@ def render_report(report: Report) -> str:
         dynamics_figure=_figure_data(plot_dynamics, report),
         metrics_figure=_figure_data(plot_metrics, report),
         shares=_shares(report),
-        health_headings=HEALTH_HEADINGS,
-        health=health_table(report),
+        has_refined=any(name.startswith(REFINED) for name in report.curves),
         health_summary=health_summary(report),
+        refined_summary=refined_summary(report),
+        has_distances=any(chains.distances is not None for chains in report.traces),
+        traces_figure=_figure_data(plot_traces, report),
+        health=health_table(report.diagnoses),
+        troubled=health_table([d for d in report.diagnoses if d.verdict != "ok"]),
+        refined={name: health_table(some) for name, some in report.refined.items()},
+        settings={k: v for k, v in report.settings.items() if k not in refined},
+        refined_settings={k: v for k, v in report.settings.items() if k in refined},
         long_table=LONG_TABLE,
         verdict_colors=VERDICT_COLORS,
+        verdict_marks=VERDICT_MARKS,
         plotly=Markup(get_plotlyjs()),
     )
 
