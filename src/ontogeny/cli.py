@@ -157,6 +157,81 @@ def measure(
 
 
 @app.command
+def calibrate(
+    folder: Path,
+    *,
+    nbeta: Annotated[
+        float | None,
+        Parameter(help="nβ; by default what the plan asks for, or m/ln m for minibatches of m."),
+    ] = None,
+    method: Annotated[
+        Literal["sgld", "underdamped"] | None, Parameter(help="By default that of the plan.")
+    ] = None,
+    dynamic_range: Annotated[
+        float,
+        Parameter(help="κ: how many times flatter than the stiffest a direction may be to count."),
+    ] = 200.0,
+    draws: Annotated[int, Parameter(help="Draws of each short chain, half of them burn-in.")] = 200,
+    steps: Annotated[
+        list[int] | None,
+        Parameter(negative="", help="Checkpoints to look at; some over log-step by default."),
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Find settings of the sampler for a whole run: curvature, a rule, a map, one cell."""
+    from dataclasses import replace
+
+    from ontogeny.analysis.calibration import explain
+    from ontogeny.probes.calibration import calibrate, short_chains
+    from ontogeny.runs import open_run
+    from ontogeny.storage import read_plan, save_record
+    from ontogeny.views.calibration import python_line, shell_line, write_calibration
+
+    sampler = short_chains(folder, nbeta, draws)
+    if method:
+        sampler = replace(sampler, method=method)
+    run = open_run(folder)
+    found = calibrate(run, sampler, steps=steps or (), dynamic_range=dynamic_range, device=device)
+    save_record(found, folder / "calibration.npz")
+    title = (read_plan(folder) or {"title": folder.name})["title"]
+    path = write_calibration(found, title, folder)
+    lines = [shell_line(found, str(folder)), python_line(found)] if found.row is not None else []
+    for sentence in (explain(found), *lines, f"Map: {path}"):
+        Console().print(Text(sentence), soft_wrap=True)
+
+
+@app.command
+def validate(
+    *,
+    quick: Annotated[
+        bool, Parameter(negative="", help="Only the rows that take seconds: two minutes in all.")
+    ] = False,
+    json: Annotated[Path | None, Parameter(help="Write the outcomes to this file as well.")] = None,
+) -> None:
+    """Hold the sampler to problems whose answer is known exactly."""
+    from ontogeny.storage import whole_file
+    from ontogeny.validation import HEADINGS, as_json, cells, validate
+
+    console, outcomes = Console(), []
+    for outcome in validate(quick):
+        outcomes.append(outcome)
+        note = f": {outcome.note}" if outcome.note else ""
+        verdict = "passed" if outcome.passed else "FAILED"
+        print(f"{verdict}  {outcome.name}{note}", file=sys.stderr, flush=True)
+    table = Table(*HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
+    for outcome in outcomes:
+        table.add_row(*map(Text, cells(outcome)))
+    console.print(table)
+    if json is not None:
+        with whole_file(json) as file:
+            file.write(as_json(outcomes).encode())
+    failed = sum(not outcome.passed for outcome in outcomes)
+    if failed:
+        raise RuntimeError(f"{failed} of {len(outcomes)} rows failed")
+    console.print(f"All {len(outcomes)} rows passed.")
+
+
+@app.command
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run

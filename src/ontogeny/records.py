@@ -6,7 +6,7 @@ are declared once, in its annotation; `ontogeny.storage` keeps one record as one
 
 ```
 measured    Chains  Outputs  References  Measurements  Curve
-concluded   Diagnosis  Trajectory  Circles  Milestone  Stage
+concluded   Diagnosis  Calibration  Trajectory  Circles  Milestone  Stage
 ```
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 if TYPE_CHECKING:
     import xarray
@@ -278,6 +278,67 @@ class Stage:
     delta_loss: float
     delta_llc: float
     delta_llc_stderr: float
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a calibration of the sampler started from.
+
+    Attributes:
+        curved_steps: Checkpoints at which the curvature was measured.
+        eigenvalues: Largest eigenvalues of the Hessian of the loss there, largest first.
+        differences: Whether they come from differences of gradients, where the network has no
+            second derivative.
+        asked_nbeta: The nβ that was asked for.
+        dynamic_range: κ.
+        method: The sampler.
+        momentum: What an underdamped chain keeps of its velocity.
+        batch_size: Examples in the minibatch of each draw.
+    """
+
+    curved_steps: Int[np.ndarray, " checkpoint"]
+    eigenvalues: Float[np.ndarray, "checkpoint eigenvalue"]
+    differences: Bool[np.ndarray, " checkpoint"]
+    asked_nbeta: float
+    dynamic_range: float
+    method: str
+    momentum: float
+    batch_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration(Setup):
+    """What short chains gave with each setting of the sampler, and the cell that is recommended.
+
+    Attributes:
+        steps: Checkpoints at which the chains were tried.
+        nbetas: nβ of the rows, increasing.
+        step_sizes: ε of the columns, increasing.
+        localizations: γ of the rows.
+        llc: λ̂ of each cell; nan if every chain failed.
+        stderr: Its standard error.
+        verdicts: `ok`, `moving` if the chains have not arrived, `failed` if one diverged.
+        relaxations: Draws in which a flat direction forgets its start.
+        chains: Chains in each cell.
+        draws: Draws of each of them, burn-in included.
+        plateau: The cells of each row whose λ̂ agree at every checkpoint.
+        row: Of the recommended cell; None if there is none.
+        column: Of the recommended cell.
+    """
+
+    steps: Int[np.ndarray, " step"]
+    nbetas: Float[np.ndarray, " nbeta"]
+    step_sizes: Float[np.ndarray, " step_size"]
+    localizations: Float[np.ndarray, " nbeta"]
+    llc: Float[np.ndarray, "step nbeta step_size"]
+    stderr: Float[np.ndarray, "step nbeta step_size"]
+    verdicts: Shaped[np.ndarray, "step nbeta step_size"]
+    relaxations: Float[np.ndarray, "nbeta step_size"]
+    chains: int
+    draws: int
+    plateau: Bool[np.ndarray, "nbeta step_size"]
+    row: int | None
+    column: int | None
 
 
 # Named axes ---------------------------------------------------------------------------------------

@@ -141,26 +141,68 @@ class Run:
             RuntimeError: Some checkpoints failed; the others are kept, tracebacks stand beside
                 them.
         """
+        name = name or probe.__name__
+        return self.measure_each(
+            probe, steps, {name: settings}, title=name, device=device, executor=executor
+        )[name]
+
+    def measure_each(
+        self,
+        probe: Probe,
+        steps: Iterable[SupportsInt],
+        settings: Mapping[str, Any],
+        *,
+        title: str,
+        device: str = "cpu",
+        executor: Executor | None = None,
+    ) -> dict[str, list[Any]]:
+        """`measure` with several settings at once, all their units of work side by side.
+
+        Args:
+            probe: As for `measure`.
+            steps: At which checkpoints, the same for all settings.
+            settings: The probe's settings by the name of the measurement, which may have a folder
+                in it, as in `calibration/first`.
+            title: What is being done, in a few words.
+            device: As for `measure`.
+            executor: As for `measure`.
+
+        Returns:
+            The records by the name of the measurement, in the order of the steps.
+        """
         wanted = sorted({int(step) for step in steps})
         missing = [step for step in wanted if step not in self.checkpoints]
         if missing:
             raise ValueError(f"{self.folder} has no checkpoint at step {missing[0]}")
         check_device(device)
         kind = _signature(probe, "return")
-        question = _ask(self, probe, settings, name or probe.__name__, device)
-        folder = question.folder
-        claim(folder / "settings.json", question.asked)
-        remove_leftovers(folder)
-        size = max(1, getattr(settings, "batched", 0))
-        units = [wanted[i : i + size] for i in range(0, len(wanted), size)]
-        todo = [unit for unit in units if not all(self._is_done(question, step) for step in unit)]
+        questions = {name: _ask(self, probe, one, name, device) for name, one in settings.items()}
+        todo = [
+            (question, unit)
+            for question in questions.values()
+            for unit in self._to_measure(question, wanted)
+        ]
         if todo:
-            done = len(wanted) - sum(map(len, todo))
-            with progress(folder.name.replace("_", " "), len(wanted), done) as advance:
-                for steps_done in self._units(question, todo, executor):
+            total = len(wanted) * len(questions)
+            done = total - sum(len(unit) for _, unit in todo)
+            with progress(title.replace("_", " "), total, done) as advance:
+                for steps_done in self._units(todo, executor):
                     advance(steps_done)
-        _report_failures(folder, [step for unit in todo for step in unit])
-        return [load_record(kind, file_of(folder, step, ".npz")) for step in wanted]
+        for question in questions.values():
+            _report_failures(question.folder, [s for one, u in todo if one is question for s in u])
+        return {
+            name: [load_record(kind, file_of(question.folder, step, ".npz")) for step in wanted]
+            for name, question in questions.items()
+        }
+
+    def _to_measure(self, question: Question, wanted: Sequence[int]) -> list[Sequence[int]]:
+        """The units of work that are not done, in a folder that is claimed for this question."""
+        claim(question.folder / "settings.json", question.asked)
+        remove_leftovers(question.folder)
+        size = max(1, getattr(question.settings, "batched", 0))
+        units = [wanted[i : i + size] for i in range(0, len(wanted), size)]
+        done = {step for step in wanted if self._is_done(question, step)}
+        return [unit for unit in units if not done.issuperset(unit)]
 
     def _is_done(self, question: Question, step: int) -> bool:
         path = file_of(question.folder, step, ".npz")
@@ -174,22 +216,30 @@ class Run:
         return True
 
     def _units(
-        self, question: Question, units: Sequence[Sequence[int]], executor: Executor | None
+        self, work: Sequence[tuple[Question, Sequence[int]]], executor: Executor | None
     ) -> Iterator[int]:
         """Do the units of work, yielding as each of them ends how many checkpoints it had."""
-        asked = question.asked
+        asked = work[0][0].asked
         findable = is_findable(self.problem.name) and is_findable(asked["probe"])
         in_files = isinstance(self.checkpoints, CheckpointFolder)
         if asked["device"] != "cpu" or not (findable and in_files):
-            for unit in units:
+            for question, unit in work:
                 measure_unit(self, question, unit)
                 yield len(unit)
             return
-        work = (str(self.folder), question.folder.name, json.dumps(asked))
         with nullcontext(executor) if executor else worker_pool() as pool:
             try:
                 with hidden_main():
-                    futures = {pool.submit(measure_elsewhere, *work, unit): unit for unit in units}
+                    futures = {
+                        pool.submit(
+                            measure_elsewhere,
+                            str(self.folder),
+                            question.folder.relative_to(self.folder / "measured").as_posix(),
+                            json.dumps(question.asked),
+                            unit,
+                        ): unit
+                        for question, unit in work
+                    }
                 for future in as_completed(futures):
                     future.result()
                     yield len(futures[future])

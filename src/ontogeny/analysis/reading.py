@@ -112,7 +112,7 @@ def read_status(folder: Path) -> list[Part]:
     kept = steps_in(folder / "checkpoints", ".safetensors")
     plan = read_plan(folder)
     if plan is None:
-        names = sorted(path.name for path in measured.glob("*/"))
+        names = sorted(path.parent.name for path in measured.glob("*/settings.json"))
         return [Part("training", len(kept), None), *(_part(measured / name) for name in names)]
     asked = [(name_of(a), a["steps"]) for a in plan["measurements"]]
     done = set(kept) & set(plan["checkpoints"])
@@ -207,7 +207,9 @@ def read_refined(measured: Path) -> dict[tuple[str, str], list[Chains]]:
     """The chains in which only some weights moved, or on other data: by weights and data."""
     refined = {}
     for path in sorted(measured.glob("sample_chains-*/settings.json")):
-        settings = read_json(path).get("settings", {})
+        settings = read_json(path).get("settings")
+        if not isinstance(settings, dict):
+            raise ValueError(f"{path} does not hold the settings that it should")
         what = str(settings.get("weights", "")), str(settings.get("data", ""))
         if chains := load_records(Chains, path.parent):
             refined[what] = chains
