@@ -27,6 +27,7 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.problems import regression
+from ontogeny.records import Chains
 from ontogeny.training import Training, checkpoint_steps
 
 
@@ -150,6 +151,102 @@ def test_the_parts_are_the_whole(finished, tmp_path, capfd):
     assert found == whole
 
 
+# Other settings of the sampler, and refined learning coefficients ---------------------------------
+
+
+@pytest.fixture
+def trained(finished, tmp_path):
+    """A run of which nothing is measured yet."""
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    for name in ("run.json", "plan.json"):
+        shutil.copy(finished / name, folder)
+    (folder / "checkpoints").symlink_to(finished / "checkpoints")
+    return folder
+
+
+def test_settings_of_the_sampler_are_told_in_the_shell(trained, monkeypatch):
+    monkeypatch.setattr(presets, "measure_as_planned", lambda *_: None)
+    before = storage.read_plan(trained)
+    words = "--precision 2% --method rmsprop --draws 40 --batched 4 --momentum 0.5 --checkpoints 3"
+    assert command("measure", trained, *words.split()) == 0
+    changed, *others = storage.read_plan(trained)["measurements"]
+    assert others == before["measurements"][1:]
+    asked = {"precision": 0.02, "method": "rmsprop", "draws": 40, "batched": 4, "momentum": 0.5}
+    assert changed["settings"] == before["measurements"][0]["settings"] | asked
+    assert 2 <= len(changed["steps"]) <= 4
+    assert command("measure", trained, "--precision", "0.05") == 0
+    assert storage.read_plan(trained)["measurements"][0]["settings"]["precision"] == 0.05
+
+
+def test_components_are_measured_alone_and_become_a_curve(trained, capfd):
+    """On other data, with settings of their own, beside what the plan asks for already."""
+    plan = storage.read_plan(trained)
+    plan["measurements"] = plan["measurements"][:1]
+    plan["measurements"][0]["steps"] = plan["measurements"][0]["steps"][:1]
+    (trained / "plan.json").write_text(json.dumps(plan))
+    words = ("--weights", "head.1.*", "--weights", "mlp.2", "--data", "large_inputs", "--nbeta", 1)
+    assert command("measure", trained, *words) == 0
+    names = [f"sample_chains-{part}-on-large_inputs" for part in ("head.1.1", "head.1.2", "mlp.2")]
+    assert sorted(path.name for path in (trained / "measured").iterdir()) == [
+        "sample_chains",
+        *names,
+    ]
+    for name in names:
+        found = storage.load_record(Chains, trained / "measured" / name / "00000000.npz")
+        assert found.parameters == (2 * 8 * 8 + 16 if "mlp" in name else 4 * 8 * 4)
+        assert found.nbeta == 1
+    before = contents(trained / "measured")
+    assert command("measure", trained, *words) == 0
+    assert command("measure", trained) == 0
+    assert contents(trained / "measured") == before
+
+    assert command("report", trained) == 0
+    with (trained / "curves" / "llc_by_component_on_large_inputs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["item"] for row in rows] == ["head.1.1", "head.1.2", "mlp.2"]
+    assert {row["step"] for row in rows} == {"0"}
+    assert all(np.isfinite(float(row["value"])) for row in rows)
+    assert not (trained / "curves" / "llc_by_component.csv").exists()
+    capfd.readouterr()
+    assert command("status", trained) == 0
+    assert "sample chains-mlp.2-large inputs: 1 of 1 checkpoint" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--draws 40", "was measured with draws = 20, not 40; give --again"),
+        ("--precision 2%", "was measured with draws = 20, not 200; give --again"),
+        ("--precision abc", "precision must be a share such as 2% or 0.02, not 'abc'"),
+        ("--precision nan", "precision must be at least 0, not nan"),
+        ("--draws 25", "draws (25) must be a multiple of block (10)"),
+        ("--momentum 1", "momentum must be at least 0 and less than 1, not 1.0"),
+        ("--groups 3", "chains (2) must be a multiple of groups (3)"),
+        ("--weights tail", "no weights are called 'tail'; there are embedding, head.1.1"),
+        ("--data small", "has no data set 'small'; there are large_inputs, large_tasks"),
+        ("--checkpoints 0", "checkpoints must be at least 1, not 0"),
+    ],
+)
+def test_what_cannot_be_measured_gets_one_sentence_and_nothing_is_lost(
+    words, sentence, finished, capfd
+):
+    before = contents(finished)
+    assert command("measure", finished, *words.split()) == 1
+    said = capfd.readouterr().err.strip()
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert contents(finished) == before
+
+
+def test_a_method_that_does_not_exist_is_refused(finished, capfd):
+    assert command("measure", finished, "--method", "hmc") != 0
+    assert "hmc" in capfd.readouterr().err
+
+
+# Mishaps -----------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -157,6 +254,7 @@ def test_the_parts_are_the_whole(finished, tmp_path, capfd):
         (("status", "nowhere"), "nowhere holds no run"),
         (("measure", "nowhere"), "nowhere holds no run"),
         (("run", "regression", "--device", "abacus"), "cannot compute on the device 'abacus'"),
+        (("run", "regression", "--precision", "high"), "precision must be a share such as 2%"),
     ],
 )
 def test_bad_input_gets_one_sentence(words, sentence, monkeypatch, capfd, tmp_path):

@@ -20,6 +20,9 @@ NOT_RUN = {
     "pip ": "installs",
     "make ": "sets up an environment",
     "ontogeny run ": "presets take minutes to days",
+    "ontogeny calibrate ": "takes minutes",
+    "ontogeny validate": "takes minutes",
+    "ontogeny measure ": "takes minutes",
     "ontogeny report runs/regression-": "a preset's run, which is not there",
     "ontogeny status runs/regression-": "a preset's run, which is not there",
 }

@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ontogeny.probes import Sampler, sample_chains
 from ontogeny.problems import Problem, StateDict
-from ontogeny.records import Measurements
-from ontogeny.runs import CheckpointFolder, Run, create_run, open_run
+from ontogeny.records import Measurements, axes_of
+from ontogeny.runs import CheckpointFolder, Run, answers_for, create_run, open_run
 from ontogeny.storage import file_of
 from tests.examples import Asking, line, weight_times
 
@@ -211,3 +214,107 @@ def test_tensors_without_axes_are_part_of_the_weights(run):
 def test_nan_is_a_value_like_any_other(run):
     found = measure(run, weight_times, [0], Asking(factor=float("nan")), name="nan")
     assert np.isnan(found[0].values[0])
+
+
+# Several checkpoints in one unit of work ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batched:
+    """Settings of the probe below."""
+
+    batched: int = 2
+    log: str = ""
+
+
+def weight_alone(problem: Problem, step: int, state: StateDict, settings: Batched) -> Measurements:
+    raise AssertionError("its checkpoints are measured together")
+
+
+@answers_for(weight_alone)
+def weights_together(
+    problem: Problem, states: Mapping[int, StateDict], settings: Batched
+) -> list[Measurements]:
+    with Path(settings.log).open("a") as file:
+        file.write(" ".join(map(str, states)) + "\n")
+    return [
+        Measurements(step, ("weight",), ("",), state["weight"].numpy()[0], np.array([np.nan]))
+        for step, state in states.items()
+    ]
+
+
+def units_in(log):
+    """Which checkpoints were measured together; forgotten once it is read."""
+    units = sorted(log.read_text().splitlines()) if log.exists() else []
+    log.unlink(missing_ok=True)
+    return units
+
+
+def answers_in(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npz"))}
+
+
+def test_chains_of_checkpoints_that_share_a_computation_are_those_of_the_loop(run):
+    sampler = Sampler(
+        step_size=1e-3, nbeta=10.0, localization=1.0, chains=2, draws=20, burn_in=10, block=10,
+        batch_size=4, groups=2,
+    )  # fmt: skip
+    loop = measure(run, sample_chains, range(5), sampler)
+    batched = replace(sampler, batched=2)
+    together = measure(run, sample_chains, range(5), batched, name="together")
+    for one, other in zip(together, loop, strict=True):
+        assert one.step == other.step
+        for name in axes_of(type(one)):
+            found, expected = getattr(one, name), getattr(other, name)
+            assert np.allclose(found, expected, rtol=1e-3, atol=1e-4)  # single precision
+    folder = run.folder / "measured" / "together"
+    before = answers_in(folder)
+    file_of(folder, 2, ".npz").unlink()
+    measure(run, sample_chains, range(5), batched, name="together")
+    assert answers_in(folder) == before
+
+
+def test_who_shares_a_computation_does_not_depend_on_what_is_missing(run, tmp_path):
+    log = tmp_path / "log"
+    asking, folder = Batched(log=str(log)), run.folder / "measured" / "weight_alone"
+    assert values(measure(run, weight_alone, range(5), asking)) == [0, 1, 2, 3, 4]
+    assert units_in(log) == ["0 1", "2 3", "4"]
+    before = answers_in(folder)
+    measure(run, weight_alone, range(5), asking)
+    assert units_in(log) == []
+    for lost, again in [((1,), ["0 1"]), ((2, 3), ["2 3"]), ((3, 4), ["2 3", "4"])]:
+        for step in lost:
+            file_of(folder, step, ".npz").unlink()
+        measure(run, weight_alone, range(5), asking)
+        assert units_in(log) == again
+        assert answers_in(folder) == before
+
+
+def test_a_damaged_checkpoint_does_not_keep_its_neighbours_from_being_measured(run, tmp_path):
+    asking, folder = Batched(log=str(tmp_path / "log")), run.folder / "measured" / "weight_alone"
+    path = file_of(run.folder / "checkpoints", 3, ".safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    with pytest.raises(RuntimeError, match="first at step 3: Value"):
+        measure(run, weight_alone, range(5), asking)
+    assert sorted(answers_in(folder)) == [f"{step:08d}.npz" for step in (0, 1, 2, 4)]
+    assert "is not a whole checkpoint" in file_of(folder, 3, ".failed").read_text()
+    path.write_bytes(whole)
+    assert values(measure(run, weight_alone, range(5), asking)) == [0, 1, 2, 3, 4]
+    assert not list(folder.glob("*.failed"))
+
+
+def test_an_answer_from_other_weights_is_not_replaced_beside_one_that_is_missing(run, tmp_path):
+    asking, folder = Batched(log=str(tmp_path / "log")), run.folder / "measured" / "weight_alone"
+    measure(run, weight_alone, range(5), asking)
+    run.checkpoints.save(3, {"weight": torch.tensor([[9.0]]), "bias": torch.zeros(1)})
+    file_of(folder, 2, ".npz").unlink()
+    before = answers_in(folder)
+    with pytest.raises(ValueError, match="measured on other weights than this run has at step 3"):
+        measure(run, weight_alone, range(5), asking)
+    assert answers_in(folder) == before
+
+
+def test_without_a_batch_the_probe_itself_is_asked(run, tmp_path):
+    with pytest.raises(RuntimeError, match="AssertionError: its checkpoints are measured together"):
+        measure(run, weight_alone, [0], Batched(batched=0, log=str(tmp_path / "log")))

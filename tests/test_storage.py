@@ -3,16 +3,21 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ontogeny.records import Chains, Measurements
+from ontogeny.records import Chains, Measurements, fields_of
 from ontogeny.storage import (
     claim,
     load_record,
     load_records,
+    name_of,
     read_json,
+    read_plan,
     remove_leftovers,
     save_record,
     steps_in,
@@ -79,6 +84,39 @@ def test_records_come_in_the_order_of_their_steps(tmp_path):
     assert steps_in(tmp_path / "absent", ".npz") == []
 
 
+CHAINS = Chains(
+    7, np.ones((2, 4)), np.ones((2, 2)), np.ones((2, 1, 3)), np.ones((2, 1, 3)), 9.0, 1e-3, 1.0, 2
+)
+LATER = {
+    "parameters": 12,
+    "paired_position_losses": np.zeros((2, 1, 3)),
+    "distances": np.array([[1.0], [np.nan]]),
+    "drift_ratios": np.full((2, 1), 0.5),
+    "acceptances": np.ones((2, 1)),
+    "relaxation": 70.5,
+    "groups": 2,
+}
+
+
+@pytest.mark.parametrize("record", [CHAINS, replace(CHAINS, **LATER)])
+def test_chains_survive_the_disk(record, tmp_path):
+    save_record(record, tmp_path / "record.npz")
+    found = load_record(Chains, tmp_path / "record.npz")
+    for name in fields_of(Chains):
+        before, after = getattr(record, name), getattr(found, name)
+        assert type(after) is type(before)
+        np.testing.assert_array_equal(after, before)
+
+
+def test_chains_from_before_there_was_more_to_say_have_the_defaults(tmp_path):
+    save_record(replace(CHAINS, **LATER), tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as entries:
+        np.savez(tmp_path / "old.npz", **{n: a for n, a in entries.items() if n not in LATER})
+    found = load_record(Chains, tmp_path / "old.npz")
+    for name in LATER:
+        np.testing.assert_array_equal(getattr(found, name), getattr(CHAINS, name))
+
+
 def test_a_claim_is_kept_and_compared(tmp_path):
     path = tmp_path / "settings.json"
     claim(path, {"a": {"b": 1}, "c": (1, 2)})
@@ -103,3 +141,67 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     living.touch()
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [living]
+
+
+# Plans -------------------------------------------------------------------------------------------
+
+ASKED = {"probe": "m:sample_chains", "settings": {"draws": 3}, "steps": [0, 5]}
+PLAN = {
+    "title": "A run",
+    "notes": ["Know this."],
+    "prefix": "S",
+    "checkpoints": [0, 5],
+    "measurements": [ASKED, {**ASKED, "name": "sample_chains-head.1.1"}],
+}
+
+DAMAGED = {
+    "no title": {**PLAN, "title": None},
+    "prefix of another kind": {**PLAN, "prefix": 3},
+    "notes as one text": {**PLAN, "notes": "Know this."},
+    "a note that is none": {**PLAN, "notes": [1]},
+    "no checkpoints": {name: value for name, value in PLAN.items() if name != "checkpoints"},
+    "a checkpoint without number": {**PLAN, "checkpoints": [0, "5"]},
+    "measurements of another kind": {**PLAN, "measurements": {"sample_chains": ASKED}},
+    "a measurement of another kind": {**PLAN, "measurements": ["sample_chains"]},
+    "no probe": {**PLAN, "measurements": [{**ASKED, "probe": None}]},
+    "no settings": {**PLAN, "measurements": [{**ASKED, "settings": None}]},
+    "no steps": {**PLAN, "measurements": [{**ASKED, "steps": 5}]},
+    "a step that is none": {**PLAN, "measurements": [{**ASKED, "steps": [0.5]}]},
+    "a name of another kind": {**PLAN, "measurements": [{**ASKED, "name": 1}]},
+}
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path):
+    assert read_plan(tmp_path) is None
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
+    assert read_plan(tmp_path) == PLAN
+    names = [name_of(asked) for asked in PLAN["measurements"]]
+    assert names == ["sample_chains", "sample_chains-head.1.1"]
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_plan_is_refused_in_one_sentence(how, tmp_path):
+    (tmp_path / "plan.json").write_text(json.dumps(DAMAGED[how]))
+    with pytest.raises(ValueError, match=r"plan\.json is not a plan; train again") as refusal:
+        read_plan(tmp_path)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_no_damaged_plan_is_read_by_an_optimised_python(tmp_path):
+    """Where assertions are switched off."""
+    for number, plan in enumerate(DAMAGED.values()):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "plan.json").write_text(json.dumps(plan))
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from ontogeny.storage import read_plan\n"
+        "for folder in Path(sys.argv[1]).iterdir():\n"
+        "    try:\n"
+        "        read_plan(folder)\n"
+        "    except ValueError:\n"
+        "        print('refused')\n"
+    )
+    command = [sys.executable, "-O", "-c", program, str(tmp_path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["refused"] * len(DAMAGED)

@@ -60,7 +60,7 @@ class Sampling:
     batch_size: int | None = None
     "Fresh examples in the minibatch of each draw."
     precision: str | None = None
-    "Relative standard error, such as 2%, at which the chains stop early."
+    "Relative standard error, such as 2%, to reach; by default with up to ten times the draws."
     groups: int | None = None
     "Groups of chains with starting points of their own, compared by nested R-hat."
     batched: int | None = None
@@ -97,6 +97,9 @@ def run(
     sampling: Sampling = Sampling(),
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
+    from ontogeny.presets import SYSTEMS, check_sampler
+
+    check_sampler(SYSTEMS[system](preset, seed, device), sampling.given())
     path = train(system, preset=preset, folder=folder, seed=seed, device=device)
     try:
         measure(path, device=device, sampling=sampling)
@@ -142,8 +145,11 @@ def measure(
         str, Parameter(help="Refined learning coefficients: on another data set of the problem.")
     ] = "",
     checkpoints: Annotated[
-        int | None, Parameter(help="At how many of the plan's checkpoints; at all by default.")
+        int | None, Parameter(help="At about how many of the run's checkpoints.")
     ] = None,
+    again: Annotated[
+        bool, Parameter(negative="", help="Put chains with other settings aside, and measure anew.")
+    ] = False,
 ) -> None:
     """Measure what a run's plan asks for and is not measured yet.
 
@@ -152,7 +158,7 @@ def measure(
     from ontogeny.presets import measure_as_planned, plan_chains
 
     if sampling.given() or weights or data or checkpoints is not None:
-        plan_chains(folder, sampling.given(), weights or (), data, checkpoints)
+        plan_chains(folder, sampling.given(), weights or (), data, checkpoints, again)
     measure_as_planned(folder, device)
 
 

@@ -1,10 +1,12 @@
 """Plans: what to train and what to measure at which steps, for each system in three sizes."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +26,15 @@ from ontogeny.probes import (
     record_references,
     sample_chains,
 )
-from ontogeny.probes.landscape import moving_weights, on_data
+from ontogeny.probes.landscape import moving_weights
 from ontogeny.problems import Problem, find, regression, untrained
+from ontogeny.problems.problem import on_data
 from ontogeny.runs import Run, address_of, create_run, open_run, settings_of
 from ontogeny.storage import differences, name_of, read_json, read_plan, whole_file
 from ontogeny.training import Training, checkpoint_steps, spread, train
 from ontogeny.workers import check_device, worker_pool
+
+BUDGET = 10  # times the planned draws, for chains that stop when they are precise
 
 Size = Literal["quick", "standard", "paper"]
 Measurement = tuple[Callable[..., Any], Any, Int[np.ndarray, " _"]]
@@ -130,6 +135,7 @@ def plan_chains(
     weights: Sequence[str] = (),
     data: str = "",
     checkpoints: int | None = None,
+    again: bool = False,
 ) -> None:
     """Change what a run's plan asks of the sampler, or ask for refined learning coefficients.
 
@@ -139,48 +145,98 @@ def plan_chains(
         weights: Which weights move, as in `Sampler`; each that matches is measured by itself,
             beside what the plan asks for already.
         data: The data set to do it on, as in `Sampler`.
-        checkpoints: At about how many of the plan's checkpoints; at all of them if absent.
+        checkpoints: At about how many of the run's checkpoints; at those of the plan if absent.
+        again: Whether chains that were measured with other settings are put aside.
 
     Raises:
-        ValueError: There is no plan for chains, or a setting, weights or data are impossible.
+        ValueError: There is no plan for chains, a setting, weights or data are impossible, or
+            chains were measured with other settings and are not to be put aside.
     """
     plan = read_plan(folder)
     chosen = [a for a in (plan or {}).get("measurements", ()) if name_of(a) == "sample_chains"]
     if plan is None or not chosen:
         raise ValueError(f"{folder} has no plan.json that says at which steps to sample chains")
     (asked,) = chosen
-    steps = np.array(asked["steps"])
+    steps = asked["steps"]
     if checkpoints is not None:
         if checkpoints < 1:
             raise ValueError(f"checkpoints must be at least 1, not {checkpoints}")
-        steps = spread(steps, checkpoints)
-    try:
-        wanted = asdict(Sampler(**asked["settings"] | settings))
-    except TypeError as error:
-        raise ValueError(f"{folder / 'plan.json'} has an impossible setting: {error}") from None
+        steps = spread(np.array(plan["checkpoints"]), checkpoints).tolist()
+    wanted = asdict(sampler_with(asked["settings"], settings))
     if not weights and not data:
-        claimed = folder / "measured" / "sample_chains" / "settings.json"
-        for name, there, here in differences(_settings_in(claimed, wanted), wanted):
-            raise ValueError(
-                f"{claimed.parent} was measured with {name} = {there}, not {here}; move it away to "
-                "measure again"
-            )
-        asked |= {"settings": wanted, "steps": steps.tolist()}
+        _put_aside(folder / "measured" / "sample_chains", wanted, again)
+        asked |= {"settings": wanted, "steps": steps}
     for alone in components_alone(open_run(folder).problem, weights, data):
-        name = re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, ("sample_chains", alone, data))))
         refined = {
-            "name": name,
+            "name": name_of_refined(alone, data),
             "probe": asked["probe"],
             "settings": wanted | {"weights": alone, "data": data},
-            "steps": steps.tolist(),
+            "steps": steps,
         }
-        others = [a for a in plan["measurements"] if name_of(a) != name]
+        _put_aside(folder / "measured" / refined["name"], refined["settings"], again)
+        others = [a for a in plan["measurements"] if name_of(a) != refined["name"]]
         plan["measurements"] = [*others, refined]
     write_plan(folder, plan)
 
 
-def _settings_in(path: Path, default: dict[str, Any]) -> Any:
-    return read_json(path).get("settings") if path.exists() else default
+def sampler_with(planned: Mapping[str, Any], given: Mapping[str, Any]) -> Sampler:
+    """A plan's sampler with some settings in the place of its own.
+
+    Where a precision is asked for and nothing is said about draws, the chains may be ten times as
+    long as planned.
+
+    Raises:
+        ValueError: A setting is unknown or impossible.
+    """
+    settings = {**planned, **given}
+    try:
+        sampler = Sampler(**settings)
+    except TypeError as error:
+        raise ValueError(f"plan.json has an impossible setting: {error}") from None
+    if sampler.precision and not planned.get("precision") and "draws" not in given:
+        return replace(sampler, draws=BUDGET * sampler.draws)
+    return sampler
+
+
+def check_sampler(plan: Plan, given: Mapping[str, Any]) -> None:
+    """Refuse impossible settings of the sampler before a plan is begun.
+
+    Raises:
+        ValueError: A setting is impossible.
+    """
+    for _, settings, _ in plan.measurements:
+        if isinstance(settings, Sampler):
+            sampler_with(asdict(settings), given)
+
+
+def _put_aside(measured: Path, wanted: Mapping[str, Any], again: bool) -> None:
+    """Make way for chains with other settings than those that were measured."""
+    claimed = measured / "settings.json"
+    if not claimed.exists():
+        return
+    for name, there, here in differences(read_json(claimed).get("settings"), wanted):
+        if not again:
+            raise ValueError(
+                f"{measured} was measured with {name} = {there}, not {here}; give --again to put "
+                "that aside and measure again"
+            )
+        earlier = (measured.with_name(f"earlier-{i}-{measured.name}") for i in count(1))
+        measured.rename(next(path for path in earlier if not path.exists()))
+        return
+
+
+def name_of_refined(weights: str, data: str) -> str:
+    """A folder's name for chains of some weights on some data; no two have the same.
+
+    Examples:
+        >>> name_of_refined("head.1.2", "large_inputs"), name_of_refined("head.*", "")
+        ('sample_chains-head.1.2-on-large_inputs', 'sample_chains-head._-35910c79')
+    """
+    text = "-on-".join(filter(None, (weights or "all", data)))
+    plain = re.sub(r"[^\w.+]+", "_", weights or "all") + (f"-on-{data}" if data else "")
+    if plain != text or "-on-" in weights:
+        plain += "-" + hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return f"sample_chains-{plain}"
 
 
 def components_alone(problem: Problem, weights: Sequence[str], data: str) -> list[str]:
@@ -193,6 +249,8 @@ def components_alone(problem: Problem, weights: Sequence[str], data: str) -> lis
     on_data(problem, data)
     components = problem.components(model) if problem.components else {}
     alone: dict[str, None] = {}
+    if not all(pattern.strip() for pattern in weights):
+        raise ValueError("weights must name some weights, such as 'head.*'")
     for pattern in weights or ([""] if data else []):
         moving_weights(problem, model, pattern)
         matches = [name for name in components if fnmatchcase(name, pattern)]
@@ -219,7 +277,7 @@ def _quick(seed: int, device: str) -> Plan:
         device=device,
     )
     steps = checkpoint_steps(training)
-    sampler = Sampler(chains=4, draws=125, burn_in=50, batch_size=64, block=25, seed=seed)
+    sampler = Sampler(draws=150, burn_in=50, batch_size=64, seed=seed)
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 28)),
         (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),
@@ -228,9 +286,6 @@ def _quick(seed: int, device: str) -> Plan:
     notes = (
         "This run is short: it is meant to show the method in minutes. It can show the first two "
         "of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
-        "Its chains have 125 draws, while flat directions of the loss relax in about 1,000. So "
-        "the learning coefficient shows the shape of its curve and not yet its height, and "
-        "most estimates are marked suspect.",
     )
     return Plan(_title("quick", seed), notes, "LR", regression(), training, measurements)
 
@@ -245,7 +300,7 @@ def _standard(seed: int, device: str) -> Plan:
         device=device,
     )
     steps = checkpoint_steps(training)
-    sampler = Sampler(chains=4, draws=800, burn_in=300, batch_size=64, seed=seed)
+    sampler = Sampler(seed=seed)
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 71, 40)),
         (measure_curvature, Curvature(examples=512), spread(steps, 16)),
@@ -262,12 +317,15 @@ def _paper(seed: int, device: str) -> Plan:
     training = Training(steps=500_000, seed=seed, device=device)
     steps = checkpoint_steps(training)
     sampler = Sampler(
+        method="sgld",
+        step_size=3e-4,
         nbeta=200 / 3,
         localization=20 / 3,
         chains=10,
         draws=5000,
         burn_in=0,
         batch_size=1024,
+        pairing=50,
         seed=seed,
     )
     measurements: tuple[Measurement, ...] = (
@@ -278,7 +336,8 @@ def _paper(seed: int, device: str) -> Plan:
     notes = (
         "The paper's settings, with three differences: batches of training data are fixed by the "
         "seed, the sampler draws fresh minibatches instead of cycling through 2^20 fixed "
-        "sequences, and every draw is paired with the checkpoint's loss on the same minibatch.",
+        "sequences, and the checkpoint's own loss is measured on the minibatches of every 50th "
+        "draw.",
     )
     return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements)
 

@@ -58,6 +58,7 @@ class Chains:
         relaxation: In about how many draws a flat direction forgets its start.
         groups: In how many groups, each with a start of its own, the chains are, one group after
             another; 1 if all started at the checkpoint.
+        precision: The relative standard error that was asked for, 0 if none.
     """
 
     step: int
@@ -76,6 +77,7 @@ class Chains:
     acceptances: Float[np.ndarray, "chain block"] | None = None
     relaxation: float = np.nan
     groups: int = 1
+    precision: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -30,7 +30,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ontogeny.problems.problem import Problem, StateDict, find, identity, load_problem
+from ontogeny.problems.problem import (
+    Problem,
+    StateDict,
+    find,
+    identity,
+    load_problem,
+    on_data,
+)
 from ontogeny.progress import progress
 from ontogeny.storage import (
     claim,
@@ -315,7 +322,7 @@ class Question:
 def _ask(run: Run, probe: Probe, settings: Any, name: str, device: str) -> Question:
     asked = {
         "schema": SCHEMA,
-        "problem": identity(run.problem),
+        "problem": identity(on_data(run.problem, getattr(settings, "data", ""))),
         "probe": address_of(probe),
         "settings": asdict(settings),
         "device": device,
@@ -372,21 +379,31 @@ def answers_for(probe: Probe) -> Callable[[Together], Together]:
 
 
 def measure_unit(run: Run, question: Question, steps: Sequence[int]) -> None:
-    """Measure some checkpoints and keep the answers, or the traceback if there are none."""
-    failures = [file_of(question.folder, step, ".failed") for step in steps]
+    """Measure some checkpoints and keep the answers, or the traceback if there are none.
+
+    A checkpoint that cannot be read does not keep the others from being measured.
+    """
+    states: dict[int, StateDict] = {}
+    for step in steps:
+        with keeping_tracebacks(question, [step]):
+            states[step] = run.checkpoints[step]
+    with keeping_tracebacks(question, list(states)), threads(1):
+        records = _answers(run.problem, question, states) if states else []
+        for (step, state), record in zip(states.items(), records, strict=True):
+            save_record(record, file_of(question.folder, step, ".npz"), _key(question, state))
+            file_of(question.folder, step, ".failed").unlink(missing_ok=True)
+
+
+@contextmanager
+def keeping_tracebacks(question: Question, steps: Sequence[int]) -> Iterator[None]:
+    """Write the traceback of whatever goes wrong beside the steps' answers; a full disk passes."""
     try:
-        states = {step: run.checkpoints[step] for step in steps}
-        with threads(1):
-            records = _answers(run.problem, question, states)
-        for step, record, failure in zip(steps, records, failures, strict=True):
-            path = file_of(question.folder, step, ".npz")
-            save_record(record, path, key=_key(question, states[step]))
-            failure.unlink(missing_ok=True)
+        yield
     except OSError:
         raise
     except Exception:
-        for failure in failures:
-            with whole_file(failure) as file:
+        for step in steps:
+            with whole_file(file_of(question.folder, step, ".failed")) as file:
                 file.write(traceback.format_exc().encode())
 
 

@@ -112,11 +112,17 @@ def test_the_grid_holds_the_proposal_and_follows_nbeta():
 @given(st.lists(st.booleans(), min_size=2, max_size=6), st.floats(-50, 50))
 def test_a_constant_estimate_is_one_plateau_between_bad_cells(good, level):
     good = np.array(good)
-    found = find_plateau(np.full((3, len(good)), level), np.ones((3, len(good))), good)
+    error = np.full((3, len(good)), abs(level) / 10)
+    found = find_plateau(np.full((3, len(good)), level), error, good)
     runs = [len(run) for run in "".join("x" if g else " " for g in good).split()]
     longest = max(runs, default=0)
     assert found.sum() == (longest if longest >= 2 else 0)
     assert not found[~good].any()
+
+
+def test_agreement_out_of_ignorance_is_no_plateau():
+    llc = np.array([[1.0, -2.0, 3.0, 0.5, 9.0]])
+    assert not find_plateau(llc, np.full((1, 5), 10.0), np.ones(5, bool)).any()
 
 
 def test_of_two_plateaus_that_are_as_long_the_one_of_longer_steps_counts():

@@ -6,18 +6,28 @@ from arviz_stats.base import array_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position, mean_stderr
+from ontogeny.analysis.llc import (
+    estimate_llc,
+    excess,
+    failed_chains,
+    initial_loss,
+    kept_draws,
+    llc_by_position,
+    mean_stderr,
+    walk_shares,
+)
 from ontogeny.records import Chains
 
 
-def chains_of(losses, step=0, burn_in=0, initial=1.0, nbeta=10.0, block=2):
+def chains_of(losses, step=0, burn_in=0, initial=1.0, nbeta=10.0, block=2, pairing=1):
     """Chains with two positions, whose losses are half and one and a half times the loss."""
     losses = np.asarray(losses, dtype=float)
-    initial_losses = np.broadcast_to(np.asarray(initial, dtype=float), losses.shape)
+    initial_losses = np.broadcast_to(np.asarray(initial, dtype=float), losses.shape)[:, ::pairing]
+    count = losses.shape[1] // block
 
     def blocks(whole):
         positions = whole[:, :, None] * np.array([0.5, 1.5])
-        return positions.reshape(len(whole), -1, block, 2).mean(axis=2)
+        return positions.reshape(len(whole), count, -1, 2).mean(axis=2)
 
     return Chains(
         step=step,
@@ -29,6 +39,7 @@ def chains_of(losses, step=0, burn_in=0, initial=1.0, nbeta=10.0, block=2):
         step_size=1e-3,
         localization=1.0,
         burn_in=burn_in,
+        paired_position_losses=blocks(losses[:, ::pairing]) if pairing > 1 else None,
     )
 
 
@@ -93,10 +104,11 @@ def test_checkpoints_come_in_order():
 
 
 @settings(deadline=None)
-@given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 4))
-def test_positions_average_to_the_whole(chains, blocks, burned):
-    losses = np.random.default_rng(0).normal(2.0, 1.0, (chains, 2 * (blocks + burned)))
-    one = chains_of(losses, burn_in=2 * burned)
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 4), st.sampled_from([1, 2, 3, 6]))
+def test_positions_average_to_the_whole(chains, blocks, burned, pairing):
+    rng = np.random.default_rng(0)
+    losses, initial = rng.normal(2.0, 1.0, (2, chains, 6 * (blocks + burned)))
+    one = chains_of(losses, initial=0.5 * initial, burn_in=6 * burned, block=6, pairing=pairing)
     assert np.allclose(llc_by_position([one]).values.mean(), estimate_llc([one]).values)
     assert llc_by_position([one]).items == ("1", "2")
 
@@ -120,6 +132,111 @@ def test_positions_average_to_the_whole(chains, blocks, burned):
 def test_what_makes_no_curve_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Which draws are paired with the checkpoint -------------------------------------------------------
+
+
+def test_where_every_draw_is_paired_the_excess_is_the_difference():
+    rng = np.random.default_rng(0)
+    losses, initial = rng.normal(2.0, 1.0, (2, 3, 8))
+    one = chains_of(losses, initial=initial)
+    assert np.array_equal(walk_shares(one), np.ones(3))
+    assert np.array_equal(excess(one), losses - initial)
+    assert np.isclose(estimate_llc([one], burn_in=3).values, 10 * (losses - initial)[:, 3:].mean())
+
+
+@pytest.mark.parametrize("pairing", [1, 2, 4, 8])
+def test_where_minibatches_are_alike_all_of_the_variance_is_the_walks(pairing):
+    losses = np.random.default_rng(0).normal(2.0, 1.0, (3, 16))
+    one = chains_of(losses, burn_in=8, pairing=pairing, block=8)
+    assert np.array_equal(walk_shares(one), np.ones(3))
+    expected = losses.reshape(3, -1, pairing).mean(axis=2) - 1.0
+    assert np.allclose(excess(one), expected)
+    assert np.isclose(estimate_llc([one]).values, 10 * (losses[:, 8:].mean() - 1.0))
+
+
+def test_the_share_of_the_walk_by_hand():
+    """Draws of a pair differ by 0.4, a variance of 0.08; the checkpoint's losses have 0.01.
+
+    So the share is 7/8, and the excess of a pair is its paired difference and 7/8 of the way from
+    the paired draw to the mean of both.
+    """
+    losses, initial = [[1.0, 1.4, 1.2, 1.6]] * 2, [[0.9, 9.9, 1.1, 9.9]] * 2
+    one = chains_of(losses, initial=initial, pairing=2)
+    assert np.allclose(walk_shares(one), 7 / 8)
+    assert np.allclose(excess(one), 0.1 + 7 / 8 * 0.2)
+    assert np.isclose(estimate_llc([one]).values[0, 0], 10 * (0.1 + 7 / 8 * 0.2))
+
+
+def test_where_only_minibatches_vary_only_paired_draws_count():
+    """The checkpoint's losses vary more than the draws of a pair do: no share is negative."""
+    one = chains_of([[1.0, 1.1, 3.0, 3.1]] * 2, initial=[[0.5, 0, 2.5, 0]] * 2, pairing=2)
+    assert np.array_equal(walk_shares(one), np.zeros(2))
+    assert np.allclose(excess(one), 0.5)
+
+
+def test_a_share_is_that_of_the_other_chains_that_did_not_fail():
+    losses, initial = np.random.default_rng(0).normal(2.0, 1.0, (2, 3, 40))
+    losses[1, 20:] = np.nan
+    shares = walk_shares(chains_of(losses, initial=0.3 * initial, pairing=4, block=4))
+    swapped = walk_shares(chains_of(losses[::-1], initial=0.3 * initial[::-1], pairing=4, block=4))
+    assert ((shares > 0) & (shares < 1)).all()
+    assert np.array_equal(shares, swapped[::-1])
+    assert shares[0] != shares[2]  # each from the other
+
+
+def test_a_noisy_chain_of_few_weights_has_not_failed():
+    """Losses of 1,000 at nβ = 10 differ by 5 between the means of all and of paired draws."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 5.0, (4, 200))
+    one = chains_of(1000.0 + noise, initial=1000.0 + noise, pairing=10, block=10)
+    assert not failed_chains(replace(one, parameters=5)).any()
+    assert failed_chains(replace(one, losses=one.losses + 100.0, parameters=5)).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("pairing", [1, 2, 5, 10])
+def test_any_pairing_has_the_right_mean(noise, pairing):
+    """The excess is 0.2; minibatch noise is common to a draw and to the checkpoint's loss there."""
+    rng = np.random.default_rng(0)
+    walk = 1.2 + 0.3 * correlated(100, 2, 40, 5, 1.0)
+    shared = noise * rng.normal(size=walk.shape)
+    found = [
+        estimate_llc([chains_of(draws, initial=initial, pairing=pairing, block=10)]).values[0, 0]
+        for draws, initial in zip(walk + shared, 1.0 + shared, strict=True)
+    ]
+    assert abs(np.mean(found) - 2.0) <= 4 * np.std(found) / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
+def test_the_share_is_worth_what_the_better_of_the_extremes_is(noise):
+    """The walk has 0.3. Errors by either extreme are up to ten times as large in variance.
+
+    A ratio of two variances over 200 repetitions is known to a seventh even if they are
+    independent, and these are not.
+    """
+    rng = np.random.default_rng(1)
+    walk = 1.2 + 0.3 * correlated(200, 4, 200, 2, 1.0)
+    shared = noise * rng.normal(size=walk.shape)
+    every = [
+        chains_of(draws, initial=initial, pairing=5, block=10)
+        for draws, initial in zip(walk + shared, 1.0 + shared, strict=True)
+    ]
+    paired = np.var([(one.losses[:, ::5] - one.initial_losses).mean() for one in every])
+    whole = np.var([one.losses.mean() - one.initial_losses.mean() for one in every])
+    found = np.var([kept_draws(one).mean() for one in every])
+    assert found <= 1.15 * min(paired, whole)
+    assert found <= 0.7 * max(paired, whole)
+
+
+@pytest.mark.parametrize(("burn_in", "pairs"), [(0, 4), (1, 3), (5, 3), (6, 2), (15, 1)])
+def test_a_pair_that_burn_in_cuts_is_burnt_whole(burn_in, pairs):
+    losses = np.repeat([[7.0, 5.0, 3.0, 2.0]], 5, axis=1).reshape(1, 20)
+    kept = kept_draws(chains_of(losses, pairing=5, block=5), burn_in)
+    assert kept.tolist() == [[6.0, 4.0, 2.0, 1.0][4 - pairs :]]
+    with pytest.raises(ValueError, match=r"burn_in \(16\) must leave some of the 20 draws"):
+        kept_draws(chains_of(losses, pairing=5, block=5), 16)
 
 
 # Its error ---------------------------------------------------------------------------------------

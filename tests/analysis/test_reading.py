@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ontogeny.analysis import gather_curves, read_run, read_status
+from ontogeny.analysis.reading import read_refined, refined_curves
 from ontogeny.records import Chains, Measurements, Outputs, References
 from ontogeny.storage import load_record, save_record
 
@@ -38,7 +39,8 @@ def folder(tmp_path):
     references = References(("place",), labels, ("zero",), np.zeros((1, 8)))
     save_record(references, tmp_path / "measured" / "record_references" / "00000000.npz")
     settings = {"settings": {"chains": 3}, "device": "cpu"}
-    (tmp_path / "measured" / "sample_chains" / "settings.json").write_text(json.dumps(settings))
+    for measured in (tmp_path / "measured").iterdir():
+        (measured / "settings.json").write_text(json.dumps(settings))
     return tmp_path
 
 
@@ -166,6 +168,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_without_a_plan_the_status_says_what_is_there(folder):
+    part_of_another = folder / "measured" / "calibration" / "first"
+    part_of_another.mkdir(parents=True)
+    (part_of_another / "settings.json").write_text("{}")
     assert [str(part) for part in read_status(folder)] == [
         "training: 0 checkpoints",
         "measure metrics: 6 checkpoints",
@@ -173,6 +178,76 @@ def test_without_a_plan_the_status_says_what_is_there(folder):
         "record references: 1 checkpoint",
         "sample chains: 6 checkpoints",
     ]
+
+
+# Refined learning coefficients -------------------------------------------------------------------
+
+
+def refine(folder, weights="", data="", level=1.0, steps=STEPS):
+    """Chains of some weights, or on other data, whose excess is a level without noise."""
+    name = "-".join(filter(None, ("sample_chains", weights, data)))
+    for step in steps:
+        losses, blocks = np.full((2, 40), 2.0 + level), np.full((2, 4, 2), 2.0 + level)
+        pairs = losses, np.full((2, 40), 2.0), blocks, np.full((2, 4, 2), 2.0)
+        chains = Chains(step, *pairs, 10.0, 1e-3, 1.0, 10)
+        save_record(chains, folder / "measured" / name / f"{step:08d}.npz")
+    described = {"settings": {"weights": weights, "data": data}, "device": "cpu"}
+    (folder / "measured" / name).mkdir(exist_ok=True)
+    (folder / "measured" / name / "settings.json").write_text(json.dumps(described))
+
+
+def test_refined_coefficients_are_curves_by_component(folder):
+    refine(folder, "head.1.1", level=0.5)
+    refine(folder, "mlp.1", level=0.25, steps=STEPS[::2])
+    refine(folder, data="large_inputs", level=2.0)
+    refine(folder, "head.1.1", "large_inputs", level=1.0)
+    refine(folder, "mlp.2", steps=[])  # asked for, and nothing measured yet
+    found = read_run(folder)
+    own, other = (found.curves[f"llc_by_component{on}"] for on in ("", "_on_large_inputs"))
+    assert own.items == ("head.1.1", "mlp.1")
+    np.testing.assert_allclose(own.values[:, 0], 5.0)
+    np.testing.assert_allclose(own.values[::2, 1], 2.5)
+    assert np.isnan(own.values[1::2, 1]).all()
+    assert own.steps.tolist() == other.steps.tolist() == STEPS
+    assert sorted(other.items) == ["all", "head.1.1"]
+    by_item = dict(zip(other.items, other.values.T, strict=True))
+    np.testing.assert_allclose(by_item["all"], 20.0)
+    np.testing.assert_allclose(by_item["head.1.1"], 10.0)
+
+    assert set(found.refined) == {
+        "head.1.1",
+        "mlp.1",
+        "all on large_inputs",
+        "head.1.1 on large_inputs",
+    }
+    assert [one.step for one in found.refined["mlp.1"]] == STEPS[::2]
+    assert [one.step for one in found.diagnoses] == STEPS  # of all weights on the run's own data
+    np.testing.assert_allclose(found.curves["llc"].values[:, 0], np.log1p(STEPS), atol=0.1)
+
+
+def test_burn_in_is_left_out_of_refined_coefficients_too(folder):
+    refine(folder, "mlp.1")
+    path = folder / "measured" / "sample_chains-mlp.1" / "00000010.npz"
+    whole = load_record(Chains, path)
+    losses = whole.losses.copy()
+    losses[:, 10:20] = 4.0
+    save_record(replace(whole, losses=losses), path)
+    refined = read_refined(folder / "measured")
+    assert refined_curves(refined)["llc_by_component"].values[2, 0] > 10.1
+    np.testing.assert_allclose(refined_curves(refined, 20)["llc_by_component"].values, 10.0)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"settings": 3}'])
+def test_damaged_settings_of_a_refined_measurement_are_named(text, folder):
+    refine(folder, "mlp.1")
+    path = folder / "measured" / "sample_chains-mlp.1" / "settings.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"sample_chains-mlp\.1.settings\.json") as refusal:
+        read_refined(folder / "measured")
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+# Tables ------------------------------------------------------------------------------------------
 
 
 def test_tables_that_lack_a_quantity_leave_a_gap():

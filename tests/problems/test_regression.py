@@ -8,7 +8,7 @@ import torch
 
 from ontogeny.problems import regression, tabulate, untrained
 from ontogeny.problems.regression import measure_regression
-from ontogeny.problems.regression_data import Regression, ridge_predictor
+from ontogeny.problems.regression_data import Regression, draw_pairs, encode, ridge_predictor
 from ontogeny.problems.regression_transformer import RegressionTransformer
 from ontogeny.streams import random_stream
 
@@ -24,6 +24,51 @@ def test_the_loss_is_the_squared_error_of_every_prediction():
     assert losses.shape == (5, 8)
     expected = (problem.outputs(model, batch)[2, 6, 0] - batch[1][2, 3]) ** 2
     assert losses[2, 3].item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("settings", [{}, {"d_model": 12, "d_mlp": 8, "n_heads": 3, "n_layers": 3}])
+def test_every_weight_is_in_one_component(settings):
+    problem = regression(**settings)
+    model = untrained(problem, 0)
+    seen = {name: torch.zeros_like(p, dtype=torch.int) for name, p in model.named_parameters()}
+    components = problem.components(model)
+    for masks in components.values():
+        for name, mask in masks.items():
+            assert mask.dtype == torch.bool
+            seen[name] += mask
+    assert all((count == 1).all() for count in seen.values())
+    layers, heads = settings.get("n_layers", 2), settings.get("n_heads", 4)
+    parts = {"embedding", "unembedding"}
+    for layer in range(1, layers + 1):
+        parts |= {f"mlp.{layer}", f"norms.{layer}"}
+        parts |= {f"head.{layer}.{head}" for head in range(1, heads + 1)}
+    assert set(components) == parts
+
+
+def test_the_parts_of_a_head_are_what_it_alone_uses():
+    """Its queries, keys and values come from its rows; its columns are how they go out."""
+    problem = regression(d_model=8, d_mlp=8, n_heads=2)
+    model = untrained(problem, 0)
+    tokens = encode(*problem.batch(3, random_stream(0, "test")))
+    _, before = model.attend(tokens)
+    masks = problem.components(model)["head.1.2"]
+    rows, columns = (masks[f"blocks.0.attention.{name}.weight"] for name in ("project", "output"))
+    assert rows.any(dim=1).tolist() == [False] * 12 + [True] * 12
+    assert columns.any(dim=0).tolist() == [False] * 4 + [True] * 4
+    with torch.no_grad():
+        model.blocks[0].attention.project.weight[rows] *= 3.0
+    _, after = model.attend(tokens)
+    assert torch.equal(after[0][:, 0], before[0][:, 0])
+    assert not torch.allclose(after[0][:, 1], before[0][:, 1])
+
+
+def test_other_data_are_those_of_the_out_of_distribution_metrics():
+    problem = regression()
+    setting = Regression()
+    for name, scale in [("large_inputs", "input_scale"), ("large_tasks", "task_scale")]:
+        found = problem.datasets[name](7, random_stream(0, "test"))
+        expected = draw_pairs(setting, 7, random_stream(0, "test"), **{scale: 3.0})
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_references_speak_only_about_predictions():

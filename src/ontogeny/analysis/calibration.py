@@ -35,6 +35,7 @@ STEP_FACTORS = (1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 NBETA_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0)
 AGREEMENT = 0.1  # of λ̂: what two cells of a plateau may differ by, or by
 ERRORS = 2.0  # standard errors
+IGNORANCE = 0.2  # of the largest λ̂ at an nβ: an error above it says nothing
 
 Cell = tuple[float, float]
 Verdict = Literal["ok", "moving", "failed"]
@@ -177,7 +178,8 @@ def find_plateau(
     """Neighbouring step sizes between which λ̂ does not depend on ε, at any checkpoint.
 
     Any two of them agree at every checkpoint: their λ̂ differ by no more than two standard errors
-    of the difference, or by no more than a tenth of the larger one.
+    of the difference, or by no more than a tenth of the larger one. Agreement out of ignorance does
+    not count: a standard error must be below a fifth of the largest λ̂ among them.
 
     Args:
         llc: λ̂ at one nβ, for each checkpoint and ε.
@@ -197,7 +199,8 @@ def find_plateau(
     error = np.hypot(stderr[:, :, None], stderr[:, None, :])
     size = np.maximum(np.abs(llc[:, :, None]), np.abs(llc[:, None, :]))
     agree = (difference <= np.maximum(ERRORS * error, AGREEMENT * size)).all(axis=0)
-    agree &= good[:, None] & good[None, :]
+    known = good & (stderr <= IGNORANCE * np.nanmax(np.abs(llc), initial=0.0)).all(axis=0)
+    agree &= known[:, None] & known[None, :]
     runs = [
         (end - start, start)
         for start in range(len(good))

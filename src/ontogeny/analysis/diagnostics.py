@@ -24,7 +24,7 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
     (too few draws, or draws that never change), if the first and the second half of the chains
     differ by more than three standard errors, if a draw lies more than ten times as far above the
     median as the 95th percentile does, if the estimate is within two standard errors of zero or
-    negative by more, or if any chain failed.
+    negative by more, if the precision that was asked for was not reached, or if any chain failed.
 
     Split R-hat is optimistic where all chains start at the checkpoint: they agree because they have
     not left it. So there is the drift between the halves; and chains in groups with starts of their
@@ -63,6 +63,7 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
         + drift_reasons(drift)
         + spike_reasons(draws)
         + signal_reasons(value, stderr)
+        + precision_reasons(value, stderr, chains)
     )
     verdict: Literal["ok", "suspect", "failed"] = "suspect" if reasons else "ok"
     return Diagnosis(
@@ -160,8 +161,9 @@ def drift_of(draws: Float[np.ndarray, "chain draw"]) -> float:
 def nested_rhat(chains: Chains, burn_in: int | None = None) -> float:
     """Nested R-hat: whether groups of chains that started apart agree; nan if there is one group.
 
-    It is near 1 when the spread of the means of groups is small beside that within groups. A group
-    with a failed chain is left out.
+    It is near 1 when the spread of the means of groups is small beside that within groups, infinite
+    where nothing varies within them, nan where nothing varies at all. A group with a failed chain
+    is left out.
 
     References:
         C. C. Margossian et al., "Nested R-hat: assessing the convergence of Markov chain Monte
@@ -174,7 +176,8 @@ def nested_rhat(chains: Chains, burn_in: int | None = None) -> float:
     good = np.repeat(whole, members)
     groups = np.repeat(np.arange(whole.sum()), members)
     draws = kept_draws(chains, burn_in)[good]
-    return float(array_stats.rhat_nested(draws, groups, method="identity"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(array_stats.rhat_nested(draws, groups, method="identity"))
 
 
 # Reasons, in words -------------------------------------------------------------------------------
@@ -245,3 +248,13 @@ def signal_reasons(llc: float, stderr: float) -> list[str]:
             "more draws or chains, or a larger nbeta"
         ]
     return []
+
+
+def precision_reasons(llc: float, stderr: float, chains: Chains) -> list[str]:
+    """Whether the draws ended before the estimate was as precise as asked."""
+    if not stderr > chains.precision * abs(llc) > 0:
+        return []
+    return [
+        f"asked for a standard error of {chains.precision:.2g} of the estimate, reached "
+        f"{stderr / abs(llc):.2g} in {chains.losses.shape[1]:,} draws; allow more draws"
+    ]

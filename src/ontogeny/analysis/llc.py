@@ -178,13 +178,24 @@ def mean_stderr(draws: Float[np.ndarray, "chain draw"]) -> float:
 def failed_chains(chains: Chains) -> Bool[np.ndarray, " chain"]:
     """Which chains diverged, even if only during burn-in.
 
-    A chain failed if a loss is not finite, or if its own estimate exceeds the number of weights:
-    a learning coefficient is at most half of it.
+    A chain failed if a loss is not finite, or if its own estimate exceeds the number of weights by
+    more than five times what the minibatches' noise explains: a learning coefficient is at most
+    half of it.
     """
-    with np.errstate(invalid="ignore"):
-        rise = chains.losses.mean(axis=1) - chains.initial_losses.mean(axis=1)
+    rise = paired_losses(chains).mean(axis=1) - chains.initial_losses.mean(axis=1)
+    noise = chains.initial_losses.std(axis=1) / chains.initial_losses.shape[1] ** 0.5
     most = np.inf if chains.parameters is None else chains.parameters
-    return np.asarray(~np.isfinite(chains.losses).all(axis=1) | (chains.nbeta * rise > most))
+    with np.errstate(invalid="ignore"):
+        beyond = chains.nbeta * (rise - 5 * noise) > most
+    return np.asarray(~np.isfinite(chains.losses).all(axis=1) | beyond)
+
+
+def paired_losses(chains: Chains) -> Float[np.ndarray, "chain pair"]:
+    """The losses of the draws that are paired with the checkpoint's."""
+    found: np.ndarray = chains.losses[
+        :, :: chains.losses.shape[1] // chains.initial_losses.shape[1]
+    ]
+    return found
 
 
 def kept_draws(chains: Chains, burn_in: int | None = None) -> Float[np.ndarray, "chain pair"]:
@@ -205,27 +216,35 @@ def excess(chains: Chains) -> Float[np.ndarray, "chain pair"]:
     r"""The excess L(w) − L(w*) of a draw that is paired and the draws up to the next pair.
 
     $(L(w_0) - L(w^*)) + c\, (\overline{L(w_i)} - L(w_0))$: a paired difference is free of what is
-    hard or easy about its minibatch, the mean over all draws knows more of the walk. c is the share
-    of the walk in the variance between the draws of one pair, the rest being that of the losses of
-    the checkpoint: 1 where all minibatches are alike, near 0 where their noise is most of what is
-    seen. Any c has the right mean.
+    hard or easy about its minibatch, the mean over all draws knows more of the walk. Where chains
+    have settled, any c that does not depend on these losses has the right mean; `walk_shares` are
+    those that make the error small.
     """
-    draws = chains.losses.reshape(*chains.initial_losses.shape, -1)
-    paired = draws[:, :, 0]
+    paired = paired_losses(chains)
+    draws = chains.losses.reshape(*paired.shape, -1)
     rest = draws.mean(axis=2) - paired
-    found: np.ndarray = paired - chains.initial_losses + walk_share(chains) * rest
+    found: np.ndarray = paired - chains.initial_losses + walk_shares(chains)[:, None] * rest
     return found
 
 
-def walk_share(chains: Chains) -> float:
-    """The share of the walk in the variance between the draws of a pair, as far as it is seen."""
-    good = ~failed_chains(chains)
-    draws = chains.losses.reshape(*chains.initial_losses.shape, -1)[good]
-    if draws.shape[2] < 2 or not draws.size:
-        return 1.0  # every draw is paired
-    between = draws.var(axis=2, ddof=1).mean()
-    noise = chains.initial_losses[good].var(axis=1).mean()
-    return float(np.clip(1 - noise / between, 0, 1)) if between else 1.0
+def walk_shares(chains: Chains) -> Float[np.ndarray, " chain"]:
+    """The share of the walk in the variance between the draws of a pair, for each chain.
+
+    1 where all minibatches are alike, near 0 where their noise, which is that of the checkpoint's
+    losses, is most of what is seen. It is taken from the other chains, lest a high draw raise its
+    own weight; a chain without others has 0 unless there is no noise.
+    """
+    draws = chains.losses.reshape(*chains.initial_losses.shape, -1)
+    count, noises = len(draws), chains.initial_losses.var(axis=1)
+    if draws.shape[2] < 2:
+        return np.ones(count)  # every draw is paired
+    walks = draws.var(axis=2, ddof=1).mean(axis=1)
+    good, shares = ~failed_chains(chains), np.zeros(count)
+    for i in range(count):
+        others = good & (np.arange(count) != i)
+        walk = walks[others].mean() if others.any() else 0.0
+        shares[i] = np.clip(1 - noises[others].mean() / walk, 0, 1) if walk else noises[i] == 0
+    return shares
 
 
 def kept_blocks(
@@ -244,7 +263,9 @@ def kept_blocks(
     paired = chains.paired_position_losses
     paired = chains.position_losses if paired is None else paired
     rest = chains.position_losses - paired
-    found: np.ndarray = paired - chains.initial_position_losses + walk_share(chains) * rest
+    found: np.ndarray = (
+        paired - chains.initial_position_losses + walk_shares(chains)[:, None, None] * rest
+    )
     return found[:, block:]
 
 

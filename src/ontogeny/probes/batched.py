@@ -16,11 +16,10 @@ from ontogeny.probes.landscape import (
     flatten,
     moving_entries,
     moving_weights,
-    on_data,
     unflatten,
 )
 from ontogeny.probes.samplers import Sampler
-from ontogeny.problems.problem import Batch, Problem, StateDict, trained
+from ontogeny.problems.problem import Batch, Problem, StateDict, on_data, trained
 from ontogeny.records import Chains
 from ontogeny.runs import answers_for
 
@@ -65,11 +64,11 @@ def sample_together(
     blocks = walk(problem, landscape, settings, range(settings.chains), start)
     found, answers = list[Block](), dict[int, Chains]()
     for look in looks(settings):
-        found += islice(blocks, look - len(found))
+        found += (block for block, _ in islice(blocks, look - len(found)))
         for i, step in enumerate(states):
             if step not in answers:
                 one = [Block._make(array[i] for array in block) for block in found]
-                chains = chains_of(step, [one], look, settings)
+                chains = chains_of(step, [one], look, start.shape[-1], settings)
                 if look * settings.block == settings.draws or is_precise(
                     chains, settings.precision
                 ):
@@ -85,15 +84,16 @@ def stacked_landscape(problem: Problem, states: Sequence[StateDict], weights: st
     Raises:
         ValueError: As for `landscape_of`, or the network cannot be batched.
     """
-    model = trained(problem, states[0])
+    model, *_ = [trained(problem, state) for state in states]
     masks = moving_weights(problem, model, weights)
     where = moving_entries(masks)
     moving = {name: p.detach() for name, p in model.named_parameters() if name in masks}
     base = torch.stack([flatten({name: state[name] for name in moving}) for state in states])
+    # A state has a name for each module that shares a tensor, these are the first of each.
+    names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     rest = {
         name: torch.stack([state[name] for state in states])
-        for name in states[0]
-        if name not in moving
+        for name in names & states[0].keys() - moving.keys()
     }
     lossy = Lossy(problem, model)
 

@@ -179,6 +179,8 @@ def calibrate(
             curvature.
         RuntimeError: Some checkpoints could not be measured.
     """
+    if dynamic_range <= 0:
+        raise ValueError(f"the dynamic range must be positive, not {dynamic_range}")
     if sampler.method == "rmsprop":
         raise ValueError("rmsprop finds its step sizes itself; calibrate sgld or underdamped")
     curved = steps_to_look_at(run, steps)
@@ -232,13 +234,17 @@ def short_chains(folder: Path, nbeta: float | None = None, draws: int = DRAWS) -
         draws: Draws of each chain, of which half are burn-in.
 
     Raises:
-        ValueError: nβ is not positive, or the number of draws cannot be halved into blocks of 10.
+        ValueError: nβ is not positive, the number of draws cannot be halved into blocks of 10, or
+            the plan has an impossible setting.
     """
-    planned = [
-        Sampler(**asked["settings"])
-        for asked in (read_plan(folder) or {"measurements": []})["measurements"]
-        if asked["probe"] == address_of(sample_chains)
-    ]
+    try:
+        planned = [
+            Sampler(**asked["settings"])
+            for asked in (read_plan(folder) or {"measurements": []})["measurements"]
+            if asked["probe"] == address_of(sample_chains)
+        ]
+    except TypeError as error:
+        raise ValueError(f"{folder / 'plan.json'} has an impossible setting: {error}") from None
     whole = [sampler for sampler in planned if not sampler.weights and not sampler.data]
     size = Sampler.batch_size
     sampler = whole[0] if whole else Sampler(nbeta=two_digits(size / math.log(size)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ontogeny.analysis.diagnostics import is_precise
-from ontogeny.probes.landscape import Landscape, landscape_of, on_data
+from ontogeny.probes.landscape import Landscape, landscape_of
 from ontogeny.probes.samplers import (
     SAMPLERS,
     Sampler,
@@ -21,7 +21,7 @@ from ontogeny.probes.samplers import (
     relaxation,
     step_sizes,
 )
-from ontogeny.problems.problem import Batch, Problem, StateDict
+from ontogeny.problems.problem import Batch, Problem, StateDict, on_data
 from ontogeny.records import Chains
 from ontogeny.streams import random_stream
 
@@ -66,7 +66,7 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
         >>> chains = sample_chains(problem, 0, problem.model().state_dict(), settings)
         >>> excess = (chains.losses - chains.initial_losses)[:, chains.burn_in :]
         >>> round(float(chains.nbeta * excess.mean() / 200), 1)
-        1.1
+        1.0
 
     References:
         E. Lau et al., "The local learning coefficient: a singularity-aware complexity measure"
@@ -81,11 +81,12 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
         walk(problem, landscape, settings, [i], starts[i * settings.groups // settings.chains])
         for i in range(settings.chains)
     ]
+    parameters = landscape.start.shape[-1]
     blocks: list[list[Block]] = [[] for _ in walks]
     for look in looks(settings):
         for found, rest in zip(blocks, walks, strict=True):
-            found.extend(islice(rest, look - len(found)))
-        chains = chains_of(step, blocks, look, settings)
+            found.extend(block for block, _ in islice(rest, look - len(found)))
+        chains = chains_of(step, blocks, look, parameters, settings)
         if is_precise(chains, settings.precision):
             break
     return chains
@@ -139,7 +140,6 @@ class Block(NamedTuple):
         distances: |w − w*| after the last draw.
         drift_ratios: How large the pull of the last step was beside its noise.
         acceptances: What a Metropolis test would say to the last step.
-        weights: Where the chains are after the last draw.
     """
 
     losses: Float[np.ndarray, "*checkpoint chain draw"]
@@ -150,7 +150,6 @@ class Block(NamedTuple):
     distances: Float[np.ndarray, "*checkpoint chain 1"]
     drift_ratios: Float[np.ndarray, "*checkpoint chain 1"]
     acceptances: Float[np.ndarray, "*checkpoint chain 1"]
-    weights: Float[Tensor, "*checkpoint chain parameter"]
 
 
 def walk(
@@ -160,7 +159,7 @@ def walk(
     chains: Sequence[int],
     start: Float[Tensor, "*checkpoint chain parameter"],
     role: str = "sampler",
-) -> Iterator[Block]:
+) -> Iterator[tuple[Block, Float[Tensor, "*checkpoint chain parameter"]]]:
     """Blocks of draws along chains that go side by side, until none has a finite loss.
 
     Whether losses are finite is asked once in a block, so that an accelerator need not wait.
@@ -174,7 +173,7 @@ def walk(
         role: What the random numbers are for.
 
     Yields:
-        The next block.
+        The next block, and where the chains are after it.
     """
     init, step = SAMPLERS[settings.method]
     state, noise = init(start, landscape.start), start.new_empty(start.shape[-2:])
@@ -201,9 +200,8 @@ def walk(
             distances=array_of((state.weights - landscape.start).norm(dim=-1, keepdim=True)),
             drift_ratios=array_of(ratio[..., None]),
             acceptances=array_of(acceptance[..., None]),
-            weights=state.weights,
         )
-        yield block
+        yield block, state.weights
         if not np.isfinite(block.losses[..., -1]).any():
             return
 
@@ -232,7 +230,7 @@ def metropolis(
 def dispersed(
     problem: Problem, landscape: Landscape, settings: Sampler, groups: Sequence[int]
 ) -> Float[Tensor, "*checkpoint group parameter"]:
-    """Where groups of chains start: at the ends of walks four times as hot, as long as burn-in.
+    """Where groups of chains start: at the ends of walks four times as hot and as long as burn-in.
 
     In every direction the spread of such a walk is twice that of the chains, as far as it has the
     time to get there.
@@ -240,8 +238,9 @@ def dispersed(
     hot = replace(settings, nbeta=settings.nbeta / HEAT, localization=settings.localization / HEAT)
     start = landscape.start.repeat_interleave(len(groups), dim=-2)
     blocks = walk(problem, landscape, hot, groups, start, role="sampler start")
-    *_, last = islice(blocks, max(1, settings.burn_in // settings.block))
-    return last.weights
+    for _, weights in islice(blocks, max(1, int(HEAT) * settings.burn_in // settings.block)):
+        last = weights
+    return last
 
 
 # Records -----------------------------------------------------------------------------------------
@@ -264,7 +263,11 @@ def block_losses(
 
 
 def chains_of(
-    step: int, walks: Sequence[Sequence[Block]], length: int, settings: Sampler
+    step: int,
+    walks: Sequence[Sequence[Block]],
+    length: int,
+    parameters: int,
+    settings: Sampler,
 ) -> Chains:
     """The record of walks of a number of blocks; nan from the draw on at which a chain failed."""
 
@@ -302,6 +305,7 @@ def chains_of(
         localization=settings.localization,
         relaxation=relaxation(settings),
         burn_in=burn_in,
-        parameters=walks[0][0].weights.shape[-1],
+        parameters=parameters,
         groups=settings.groups,
+        precision=settings.precision,
     )

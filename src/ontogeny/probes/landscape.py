@@ -1,7 +1,6 @@
 """The loss around a checkpoint as a function of one flat vector: the weights that may move."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -94,7 +93,7 @@ def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-# Refined: fewer weights, other data --------------------------------------------------------------
+# Refined: fewer weights ---------------------------------------------------------------------------
 
 
 def moving_weights(problem: Problem, model: nn.Module, weights: str) -> Masks:
@@ -155,22 +154,3 @@ def moving_entries(masks: Masks) -> Tensor | None:
     """Where the moving weights are in the vector of their parameters; None if all of it moves."""
     mask = flatten(masks)
     return None if mask.all() else mask.nonzero()[:, 0]
-
-
-def on_data(problem: Problem, data: str) -> Problem:
-    """The problem with another of its data sets in the place of its own.
-
-    Args:
-        problem: Names its data sets.
-        data: Which; its own if empty.
-
-    Raises:
-        ValueError: It has no such data set.
-    """
-    if not data:
-        return problem
-    known = problem.datasets or {}
-    if data not in known:
-        there = f"there are {', '.join(known)}" if known else "it has none but its own"
-        raise ValueError(f"the problem {problem.name!r} has no data set {data!r}; {there}")
-    return replace(problem, batch=known[data])

@@ -48,8 +48,8 @@ class Sampler:
         weights: Which weights move: names of components of the problem, or patterns of parameter
             names, separated by commas; all if empty.
         data: Which of the problem's other data sets the chains live on; its own if empty.
-        precision: Relative standard error at which the chains stop before they have made all
-            draws; 0 to make them all.
+        precision: Relative standard error, such as 0.02, at which the chains stop before they have
+            made all draws; 0 to make them all.
         groups: In how many groups, each from a starting point of its own, the chains are; 1 to
             start all of them at the checkpoint.
         batched: How many checkpoints go into one batched computation, with all their chains; 0 to
@@ -66,16 +66,16 @@ class Sampler:
         ValueError: burn_in (100) must leave some of the 100 draws
     """
 
-    method: Method = "sgld"
-    step_size: float = 3e-4
+    method: Method = "underdamped"
+    step_size: float = 1e-4
     nbeta: float = 66.67
-    localization: float = 6.67
-    momentum: float = 0.9
+    localization: float = 66.67
+    momentum: float = 0.8
     chains: int = 4
-    draws: int = 400
+    draws: int = 300
     burn_in: int = 100
     batch_size: int = 128
-    pairing: int = 5
+    pairing: int = 10
     block: int = 50
     weights: str = ""
     data: str = ""
@@ -92,11 +92,14 @@ class Sampler:
         for name, bound in least.items():
             value = getattr(self, name)
             _require(bound <= value < math.inf, f"{name} must be at least {bound}, not {value}")
+            whole = name in ("localization", "precision") or isinstance(value, int)
+            _require(whole, f"{name} must be a whole number, not {value}")
         for name in ("step_size", "nbeta"):
             value = getattr(self, name)
             _require(0 < value < math.inf, f"{name} must be positive, not {value}")
-        c = self.momentum
-        _require(0 <= c < 1, f"momentum must be at least 0 and less than 1, not {c}")
+        for name in ("momentum", "precision"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} must be at least 0 and less than 1, not {value}")
         _require(
             self.burn_in < self.draws,
             f"burn_in ({self.burn_in}) must leave some of the {self.draws} draws",

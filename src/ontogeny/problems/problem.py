@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,25 @@ def trained(problem: Problem, state: StateDict) -> nn.Module:
 def device_of(state: StateDict) -> torch.device:
     """Where weights are, and where everything that is measured of them is computed."""
     return next(iter(state.values())).device
+
+
+def on_data(problem: Problem, data: str) -> Problem:
+    """The problem with another of its data sets in the place of its own.
+
+    Args:
+        problem: Names its data sets.
+        data: Which; its own if empty.
+
+    Raises:
+        ValueError: It has no such data set.
+    """
+    if not data:
+        return problem
+    known = problem.datasets or {}
+    if data not in known:
+        there = f"there are {', '.join(known)}" if known else "it has none but its own"
+        raise ValueError(f"the problem {problem.name!r} has no data set {data!r}; {there}")
+    return replace(problem, batch=known[data])
 
 
 def find(address: str) -> Callable[..., Any]:
