@@ -210,7 +210,7 @@ def test_components_are_measured_alone_and_become_a_curve(trained, capfd):
     assert not (trained / "curves" / "llc_by_component.csv").exists()
     capfd.readouterr()
     assert command("status", trained) == 0
-    assert "sample chains-mlp.2-large inputs: 1 of 1 checkpoint" in capfd.readouterr().out
+    assert "sample chains-mlp.2-on-large inputs: 1 of 1 checkpoint" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

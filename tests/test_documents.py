@@ -20,6 +20,7 @@ NOT_RUN = {
     "pip ": "installs",
     "make ": "sets up an environment",
     "ontogeny run ": "presets take minutes to days",
+    "ontogeny train regression": "takes a minute",
     "ontogeny calibrate ": "takes minutes",
     "ontogeny validate": "takes minutes",
     "ontogeny measure ": "takes minutes",

@@ -1,11 +1,13 @@
 """Plans are what the presets promise."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
 
 from ontogeny.presets import (
+    check_sampler,
     components_alone,
     name_of_refined,
     plan_as_json,
@@ -195,6 +197,8 @@ def test_what_was_measured_with_other_settings_is_left_as_it_is(name, made_with,
         ({"settings": {}, "checkpoints": -3}, "checkpoints must be at least 1, not -3"),
         ({"settings": {}, "weights": ["tail.*"]}, r"no weights are called 'tail\.\*'"),
         ({"settings": {}, "weights": ["mlp.1", "mlp.1,tail"]}, "no weights are called 'tail'"),
+        ({"settings": {}, "weights": [""]}, "weights must name some weights, such as 'head"),
+        ({"settings": {}, "weights": ["mlp.1", " "]}, "weights must name some weights"),
         ({"settings": {}, "data": "small"}, "no data set 'small'; there are large_inputs, large_t"),
     ],
 )
@@ -204,6 +208,70 @@ def test_what_cannot_be_planned_is_refused_and_the_plan_stays(asked, message, fo
         plan_chains(folder, **asked)
     assert len(str(refusal.value).splitlines()) == 1
     assert (folder / "plan.json").read_bytes() == before
+
+
+def test_chains_with_other_settings_are_put_aside_when_that_is_said(folder):
+    measured = folder / "measured"
+    for number, draws in enumerate((60, 80), start=1):
+        settings = measurements(folder)["sample_chains"][0]
+        claim(measured / "sample_chains" / "settings.json", {"settings": settings, "device": "cpu"})
+        (measured / "sample_chains" / "00000000.npz").write_bytes(b"%d" % draws)
+        plan_chains(folder, {"draws": draws}, again=True)
+        assert not (measured / "sample_chains").exists()
+        aside = measured / f"earlier-{number}-sample_chains"
+        assert (aside / "00000000.npz").read_bytes() == b"%d" % draws
+    assert measurements(folder)["sample_chains"][0]["draws"] == 80
+    claim(measured / "sample_chains" / "settings.json", {"settings": SETTINGS | {"draws": 80}})
+    plan_chains(folder, {"draws": 80}, again=True)  # with those that it was made with
+    assert (measured / "sample_chains" / "settings.json").exists()
+
+
+def test_no_component_is_put_aside_for_another(folder):
+    for name, weights in [("head.1.1", "head.1.1"), ("mlp.1", "mlp.1")]:
+        claim(
+            folder / "measured" / f"sample_chains-{name}" / "settings.json",
+            {"settings": SETTINGS | {"weights": weights}, "device": "cpu"},
+        )
+    plan_chains(folder, {"draws": 60}, ["head.1.1"], again=True)
+    assert sorted(path.name for path in (folder / "measured").iterdir()) == [
+        "earlier-1-sample_chains-head.1.1",
+        "sample_chains-mlp.1",
+    ]
+
+
+def test_for_a_precision_chains_may_be_ten_times_as_long_unless_their_draws_are_said(folder):
+    def draws_after(**settings):
+        plan_chains(folder, settings)
+        return measurements(folder)["sample_chains"][0]["draws"]
+
+    assert draws_after(precision=0.05, draws=100) == 100
+    assert draws_after(precision=0.02) == 100  # a precision was planned already
+    assert draws_after(precision=0.0) == 100
+    assert draws_after(precision=0.02) == 1000
+
+
+def test_fewer_checkpoints_can_become_more_again(folder):
+    counts = []
+    for checkpoints in (2, 100):
+        plan_chains(folder, {}, checkpoints=checkpoints)
+        counts.append(len(measurements(folder)["sample_chains"][1]))
+    assert counts[0] < counts[1]
+
+
+def test_no_two_measurements_have_the_same_folder():
+    """Though little of their names can stand in the name of a folder."""
+    every = ["", "all", "a.b", "a,b", "a b", "a-on-b", "a", "a_b", "*", "?", "head.*", "head._"]
+    names = {name_of_refined(weights, data) for weights in every for data in ("", "b", "c")}
+    # No weights are all weights, under whatever name.
+    assert len(names) == (len(every) - 1) * 3
+    assert all(re.fullmatch(r"sample_chains-[\w.+-]+", name) for name in names)
+
+
+def test_impossible_settings_are_refused_before_anything_is_trained():
+    plan = plan_regression("quick", seed=0)
+    check_sampler(plan, {"draws": 600})
+    with pytest.raises(ValueError, match="draws"):
+        check_sampler(plan, {"draws": 601})
 
 
 def test_without_a_plan_for_chains_nothing_can_be_changed(folder, tmp_path_factory):

@@ -225,6 +225,7 @@ class Batched:
 
     batched: int = 2
     log: str = ""
+    fail_at: int = -1
 
 
 def weight_alone(problem: Problem, step: int, state: StateDict, settings: Batched) -> Measurements:
@@ -237,6 +238,8 @@ def weights_together(
 ) -> list[Measurements]:
     with Path(settings.log).open("a") as file:
         file.write(" ".join(map(str, states)) + "\n")
+    if settings.fail_at in states:
+        raise ArithmeticError(f"cannot measure step {settings.fail_at}")
     return [
         Measurements(step, ("weight",), ("",), state["weight"].numpy()[0], np.array([np.nan]))
         for step, state in states.items()
@@ -304,6 +307,16 @@ def test_a_damaged_checkpoint_does_not_keep_its_neighbours_from_being_measured(r
     assert not list(folder.glob("*.failed"))
 
 
+def test_a_failure_is_that_of_all_who_share_the_computation(run, tmp_path):
+    asking = Batched(log=str(tmp_path / "log"), fail_at=3)
+    with pytest.raises(RuntimeError, match="failed at 2 of 5 checkpoints, first at step 2: Arith"):
+        measure(run, weight_alone, range(5), asking)
+    folder = run.folder / "measured" / "weight_alone"
+    assert sorted(answers_in(folder)) == [f"{step:08d}.npz" for step in (0, 1, 4)]
+    for step in (2, 3):
+        assert "in weights_together" in file_of(folder, step, ".failed").read_text()
+
+
 def test_an_answer_from_other_weights_is_not_replaced_beside_one_that_is_missing(run, tmp_path):
     asking, folder = Batched(log=str(tmp_path / "log")), run.folder / "measured" / "weight_alone"
     measure(run, weight_alone, range(5), asking)
@@ -318,3 +331,20 @@ def test_an_answer_from_other_weights_is_not_replaced_beside_one_that_is_missing
 def test_without_a_batch_the_probe_itself_is_asked(run, tmp_path):
     with pytest.raises(RuntimeError, match="AssertionError: its checkpoints are measured together"):
         measure(run, weight_alone, [0], Batched(batched=0, log=str(tmp_path / "log")))
+
+
+def test_the_data_that_chains_lived_on_are_part_of_what_was_asked(tmp_path):
+    """The problem's own data stay the same, those of the other set do not."""
+    states = {0: line().model().state_dict()}
+    sampler = Sampler(chains=1, draws=10, burn_in=0, block=10, batch_size=2, data="larger")
+    for scale in (3.0, 3.0, 4.0):
+
+        def larger(n, generator, scale=scale):
+            return tuple(scale * part for part in line().batch(n, generator))
+
+        run = Run(replace(line(), datasets={"larger": larger}), tmp_path, states)
+        if scale == 4:
+            with pytest.raises(ValueError, match=r"made with problem\.data = "):
+                run.measure(sample_chains, [0], sampler)
+        else:
+            run.measure(sample_chains, [0], sampler)

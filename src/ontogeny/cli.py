@@ -218,7 +218,7 @@ def validate(
     from ontogeny.storage import whole_file
     from ontogeny.validation import HEADINGS, as_json, cells, validate
 
-    console, outcomes = Console(), []
+    outcomes = []
     for outcome in validate(quick):
         outcomes.append(outcome)
         note = f": {outcome.note}" if outcome.note else ""
@@ -227,6 +227,8 @@ def validate(
     table = Table(*HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
     for outcome in outcomes:
         table.add_row(*map(Text, cells(outcome)))
+    console = Console()
+    console = Console(width=max(console.width, 130))  # a row is worth a line
     console.print(table)
     if json is not None:
         with whole_file(json) as file:

@@ -292,7 +292,7 @@ def table() -> Iterator[Row]:
         terms = (f"w{i}^{row[0]}" for i, row in enumerate(powers, start=1))
         name = f"½({' + '.join(terms)})"
         nbeta = 1000 / math.log(1000)
-        yield Row(name, partial(measure_potential, powers, nbeta, 0.0, copies=1000, units=250))
+        yield Row(name, partial(measure_potential, powers, nbeta, 0.0, copies=1000, units=1000))
     for k, nbeta, copies, units in CROSSINGS:
         powers = [[2 * one for one in k]]
         measure = partial(measure_potential, powers, nbeta, 1.0, copies, units)

@@ -313,11 +313,12 @@ def test_too_few_draws_have_no_error_or_a_large_one():
     assert np.isclose(mean_stderr(np.array([[0.0, 1.0]])), 0.5)
 
 
-def test_a_chain_that_diverged_without_overflow_is_left_out():
+@pytest.mark.parametrize(("highest", "pairing"), [(1e30, 1), (1e30, 2), (1e300, 2)])
+def test_a_chain_that_diverged_without_overflow_is_left_out(highest, pairing):
     """With 12 weights no learning coefficient exceeds 6, and no honest chain comes near 12."""
     losses = np.full((3, 8), 1.2)
-    losses[1] = np.geomspace(1.2, 1e30, 8)
-    chains = replace(chains_of(losses), parameters=12)
+    losses[1] = np.geomspace(1.2, highest, 8)
+    chains = replace(chains_of(losses, pairing=pairing), parameters=12)
     curve = estimate_llc([chains])
     assert np.isclose(curve.values[0, 0], 2.0)
     assert np.isnan(curve.chains[0]).tolist() == [False, True, False]

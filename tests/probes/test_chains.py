@@ -468,11 +468,11 @@ def test_groups_see_the_noise_of_single_chains():
 
 
 def two_wells():
-    """Wells at -1 and 1, the second deeper by 0.1, and a barrier of 0.2 between them."""
+    """Wells at -1 and 1, the second deeper by 0.05, and a barrier of 0.2 between them."""
 
     def loss(model, batch):
         x = model.bias[0]
-        return (0.2 * (x**2 - 1) ** 2 - 0.05 * x).expand(len(batch[0]))
+        return (0.2 * (x**2 - 1) ** 2 - 0.025 * x).expand(len(batch[0]))
 
     def model():
         layer = nn.Linear(3, 1).double()
@@ -485,13 +485,14 @@ def two_wells():
 def test_of_two_wells_chains_from_one_of_them_see_one_and_groups_see_both():
     """A barrier of nβL = 8 is too high for the chains, and one of 2 is not for hot walks."""
     sampler = Sampler(
-        method="sgld", step_size=0.016, nbeta=40.0, localization=0.0, chains=4, draws=300,
-        burn_in=150, block=25, batch_size=1, pairing=1, weights="bias",
+        method="sgld", step_size=0.016, nbeta=40.0, localization=0.0, chains=4, draws=250,
+        burn_in=100, block=25, batch_size=1, pairing=1, weights="bias",
     )  # fmt: skip
     alone = diagnose(sampled(two_wells(), sampler))
-    assert (alone.verdict, alone.llc > 0) == ("ok", True)
+    assert alone.verdict == "ok"
     grouped = diagnose(sampled(two_wells(), replace(sampler, groups=4)))
-    assert (grouped.verdict, grouped.llc < 0) == ("suspect", True)
+    assert grouped.verdict == "suspect"
+    assert grouped.below > 0.25 > alone.below
     assert grouped.nested_rhat > 1.05
     assert any("groups of chains that started apart do not agree" in r for r in grouped.reasons)
 

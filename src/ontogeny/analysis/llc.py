@@ -238,7 +238,8 @@ def walk_shares(chains: Chains) -> Float[np.ndarray, " chain"]:
     count, noises = len(draws), chains.initial_losses.var(axis=1)
     if draws.shape[2] < 2:
         return np.ones(count)  # every draw is paired
-    walks = draws.var(axis=2, ddof=1).mean(axis=1)
+    with np.errstate(over="ignore"):  # in chains that diverged
+        walks = draws.var(axis=2, ddof=1).mean(axis=1)
     good, shares = ~failed_chains(chains), np.zeros(count)
     for i in range(count):
         others = good & (np.arange(count) != i)
