@@ -159,7 +159,9 @@ def measure_potential(
     problem = monomials(powers, copies)
     exact = monomials_llc(powers, nbeta, localization)
     stiffness = monomials_stiffness(powers, nbeta, localization)
-    settings = sampler_for(stiffness, nbeta, localization, chains=1, units=(2, units))
+    settings = sampler_for(
+        stiffness, nbeta, localization, chains=1, units=(max(1, units // 20), units)
+    )
     row = Outcome(
         "",
         point="0",
@@ -233,12 +235,12 @@ POTENTIALS = ([[2]], [[2], [2]], [[2], [2], [2]], [[4]], [[4], [2]])
 
 # k of f = w₁^k₁ w₂^k₂ and nβ at γ = 1, as small as a tenth from λ allows; copies, units of time.
 CROSSINGS = (
-    ((1, 1), 10**8.2, 3000, 4),
+    ((1, 1), 10**8.2, 2000, 3),
     ((1, 2), 10**3.5, 4000, 6),
     ((1, 3), 10**3.5, 4000, 8),
-    ((2, 2), 10**15.8, 4000, 4),
+    ((2, 2), 10**15.8, 3600, 3),
     ((2, 3), 10**7.5, 4000, 6),
-    ((3, 3), 10**23.5, 6000, 4),
+    ((3, 3), 10**23.5, 4800, 3),
 )
 
 # Widths, rank of the teacher, ranks of the two layers; all at nβ = 1e8 and γ = 300.
