@@ -284,8 +284,8 @@ def _quick(seed: int, device: str) -> Plan:
         *_cheap(Metrics(examples=256), FixedBatch(examples=256), steps),
     )
     notes = (
-        "This run is short: it is meant to show the method in minutes. It can show the first two "
-        "of the paper's five stages, LR1 and LR2, and nothing of LR3 to LR5.",
+        "This run is short: it is meant to show the method in minutes. Stages are numbered as they "
+        "are found; the first two are the paper's LR1 and LR2.",
     )
     return Plan(_title("quick", seed), notes, "LR", regression(), training, measurements)
 
