@@ -1,6 +1,7 @@
 """The same verbs, from a shell."""
 
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,6 +60,10 @@ class Sampling:
     "Draws left out of averages."
     batch_size: int | None = None
     "Fresh examples in the minibatch of each draw."
+    pairing: int | None = None
+    "On the minibatch of every how many draws the checkpoint's own loss is measured too."
+    block: int | None = None
+    "How many draws one mean of the losses by position covers; a multiple of the pairing."
     precision: str | None = None
     "Relative standard error, such as 2%, to reach; by default with up to ten times the draws."
     groups: int | None = None
@@ -104,7 +109,8 @@ def run(
     try:
         measure(path, device=device, sampling=sampling)
     except (RuntimeError, ValueError):
-        report(path)  # of what could be measured
+        with suppress(ValueError):  # what went wrong first is what counts
+            report(path)  # of what could be measured
         raise
     report(path)
 
@@ -145,7 +151,11 @@ def measure(
         str, Parameter(help="Refined learning coefficients: on another data set of the problem.")
     ] = "",
     checkpoints: Annotated[
-        int | None, Parameter(help="At about how many of the run's checkpoints.")
+        int | None,
+        Parameter(
+            help="At about how many of the run's checkpoints, spread over log-step with the first "
+            "and the last among them; by default at all that the plan names."
+        ),
     ] = None,
     again: Annotated[
         bool, Parameter(negative="", help="Put chains with other settings aside, and measure anew.")

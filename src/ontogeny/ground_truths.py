@@ -30,7 +30,7 @@ from ontogeny.problems.linear import (
 from ontogeny.records import Chains
 
 STEP = 2.0  # ε times the curvature that a chain may meet; it is stable below 4
-DAMPING = 3.0  # 2 is critical for a flat direction
+FRICTION = 3.0  # 2 is critical for a flat direction
 CHAINS = 4  # of a row about matrices
 LENGTH = 9000.0  # units of time for λ = 1; nβL has about the variance λ, and the mean λ
 
@@ -125,7 +125,7 @@ def sampler_for(
         step_size=epsilon,
         nbeta=nbeta,
         localization=localization,
-        momentum=math.exp(-DAMPING * rate),
+        momentum=math.exp(-FRICTION * rate),
         chains=chains,
         draws=unit * sum(units),
         burn_in=unit * units[0],

@@ -136,7 +136,8 @@ def told_apart(pair: Sequence[Outcome]) -> Outcome:
         for name in ("exact", "learning_coefficient", "estimate")
     )
     stderr = math.hypot(pair[0].stderr or 0.0, pair[1].stderr or 0.0)
-    error = abs(estimate - exact) / exact
+    unsure = math.hypot(stderr, pair[0].exact_stderr or 0.0, pair[1].exact_stderr or 0.0)
+    error, bar = abs(estimate - exact) / exact, 3 * unsure / exact + PERCENT
     return Outcome(
         "",
         point="second − first",
@@ -147,8 +148,8 @@ def told_apart(pair: Sequence[Outcome]) -> Outcome:
         estimate=estimate,
         stderr=stderr,
         relative_error=error,
-        bar=0.5,
-        passed=error <= 0.5 and estimate > 3 * stderr,
+        bar=bar,
+        passed=error <= bar and estimate > 3 * stderr,
         note="" if estimate > 3 * stderr else "the two are not three standard errors apart",
     )
 

@@ -75,6 +75,23 @@ def test_chains_that_disagree_are_seen():
     assert "try more draws" in reasons[0]
 
 
+def test_chains_shorter_than_flat_directions_take_are_seen():
+    chains = replace(chains_of(healthy(), burn_in=100), relaxation=201.0)
+    assert "200 draws after burn-in" in diagnose(chains).reasons[0]
+    assert diagnose(replace(chains, relaxation=199.0)).verdict == "ok"
+    assert diagnose(replace(chains, relaxation=np.inf)).verdict == "ok"  # nothing pulls there
+    assert not is_precise(chains, 0.5)
+    assert is_precise(replace(chains, relaxation=199.0), 0.5)
+
+
+def test_a_checkpoint_without_a_loss_gets_its_own_sentence():
+    (reason,) = (r for r in diagnose(chains_of(np.full((4, 300), np.nan))).reasons)
+    assert reason == (
+        "step 40: the loss of the checkpoint itself is not finite; training diverged before it: "
+        "leave it out"
+    )
+
+
 def test_few_effective_draws_are_seen():
     losses = healthy(draws=20)
     assert "effective draws, fewer than 25 for each chain" in one_reason(losses)

@@ -6,7 +6,14 @@ import numpy as np
 from arviz_stats.base import array_stats
 from jaxtyping import Bool, Float
 
-from ontogeny.analysis.llc import estimate_llc, failed_chains, failures, kept_draws, mean_stderr
+from ontogeny.analysis.llc import (
+    estimate_llc,
+    failed_chains,
+    failures,
+    is_lost,
+    kept_draws,
+    mean_stderr,
+)
 from ontogeny.records import Chains, Diagnosis
 
 RHAT_LIMIT = 1.05
@@ -20,11 +27,12 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
     """Judge the estimate of the local learning coefficient at one checkpoint.
 
     It is suspect if split R-hat exceeds 1.05, or nested R-hat between groups of chains does, if
-    there are fewer than 25 effective draws for each chain, if R-hat or the effective draws are nan
-    (too few draws, or draws that never change), if the first and the second half of the chains
-    differ by more than three standard errors, if a draw lies more than ten times as far above the
-    median as the 95th percentile does, if the estimate is within two standard errors of zero or
-    negative by more, if the precision that was asked for was not reached, or if any chain failed.
+    there are fewer than 25 effective draws for each chain, or fewer draws after burn-in than flat
+    directions take to relax, if R-hat or the effective draws are nan (too few draws, or draws that
+    never change), if the first and the second half of the chains differ by more than three
+    standard errors, if a draw lies more than ten times as far above the median as the 95th
+    percentile does, if the estimate is within two standard errors of zero or negative by more, if
+    the precision that was asked for was not reached, or if any chain failed.
 
     Split R-hat is optimistic where all chains start at the checkpoint: they agree because they have
     not left it. So there is the drift between the halves; and chains in groups with starts of their
@@ -54,11 +62,13 @@ def diagnose(chains: Chains, burn_in: int | None = None) -> Diagnosis:
     value, stderr = float(llc.values[0, 0]), float(llc.stderr[0, 0])
     failed = failed_chains(chains)
     draws = kept_draws(chains, burn_in)[~failed]
+    kept = chains.losses.shape[1] - (chains.burn_in if burn_in is None else burn_in)
     rhat, ess, drift = split_rhat(draws), effective_draws(draws), drift_of(draws)
     nested = nested_rhat(chains, burn_in)
     reasons = tuple(
-        [f"{seen}; lower step_size or nbeta" for seen in failures(chains)]
+        [f"{seen}; {failure_advice(chains)}" for seen in failures(chains)]
         + mixing_reasons(rhat, ess, len(draws))
+        + length_reasons(kept, chains.relaxation if len(draws) else np.nan)
         + group_reasons(nested)
         + drift_reasons(drift)
         + spike_reasons(draws)
@@ -95,11 +105,14 @@ def is_precise(chains: Chains, precision: float) -> bool:
         precision: The standard error that is wanted, as a share of the estimate.
 
     Returns:
-        True if the standard error is that small and the chains do not drift, or if all failed.
+        True if the standard error is that small, the chains do not drift and are longer than flat
+        directions take to relax, or if all failed.
     """
     failed = failed_chains(chains)
     if failed.all():
         return True
+    if length_reasons(chains.losses.shape[1] - chains.burn_in, chains.relaxation):
+        return False
     draws = kept_draws(chains)[~failed]
     error, value = mean_stderr(draws), abs(float(draws.mean()))
     return error <= precision * value and abs(drift_of(draws)) <= DRIFT_LIMIT
@@ -183,6 +196,13 @@ def nested_rhat(chains: Chains, burn_in: int | None = None) -> float:
 # Reasons, in words -------------------------------------------------------------------------------
 
 
+def failure_advice(chains: Chains) -> str:
+    """What to do about chains that failed."""
+    if is_lost(chains):
+        return "training diverged before it: leave it out"
+    return "lower step_size or nbeta"
+
+
 def mixing_reasons(rhat: float, ess: float, chains: int) -> list[str]:
     """What R-hat and the effective number of draws say against the estimate."""
     reasons = []
@@ -199,6 +219,16 @@ def mixing_reasons(rhat: float, ess: float, chains: int) -> list[str]:
             "try more draws or a larger step_size"
         )
     return reasons
+
+
+def length_reasons(draws: int, relaxation: float) -> list[str]:
+    """Whether chains are so short that they may agree because none has moved in flat directions."""
+    if not draws < relaxation < np.inf:
+        return []
+    return [
+        f"{draws:,} draws after burn-in, and flat directions need {relaxation:,.0f} to relax; "
+        "try more draws or a stronger localization"
+    ]
 
 
 def group_reasons(nested: float) -> list[str]:

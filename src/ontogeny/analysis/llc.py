@@ -190,6 +190,11 @@ def failed_chains(chains: Chains) -> Bool[np.ndarray, " chain"]:
     return np.asarray(~np.isfinite(chains.losses).all(axis=1) | beyond)
 
 
+def is_lost(chains: Chains) -> bool:
+    """Whether the checkpoint has no finite loss, so that no chain can start there."""
+    return not np.isfinite(chains.losses[:, 0]).any()
+
+
 def paired_losses(chains: Chains) -> Float[np.ndarray, "chain pair"]:
     """The losses of the draws that are paired with the checkpoint's."""
     found: np.ndarray = chains.losses[
@@ -297,6 +302,8 @@ def checked(chains: Sequence[Chains]) -> tuple[list[Chains], tuple[str, ...]]:
 def failures(chains: Chains) -> list[str]:
     """What to say about the failed chains at one checkpoint: nothing, or one sentence."""
     failed, count = np.flatnonzero(failed_chains(chains)), len(chains.losses)
+    if is_lost(chains):
+        return [f"step {chains.step}: the loss of the checkpoint itself is not finite"]
     if not len(failed):
         return []
     names = ", ".join(map(str, failed))

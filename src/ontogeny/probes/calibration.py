@@ -189,7 +189,7 @@ def calibrate(
             measure_stiffness,
             curved,
             Stiffness(),
-            name="calibration/curvature",
+            name=f"calibration/curvature_{device.replace(':', '_')}",
             device=device,
             executor=pool,
         )
@@ -200,7 +200,7 @@ def calibrate(
             cell: replace(sampler, nbeta=cell[0], **proposal._asdict())
             for cell, proposal in cells_around(stiffest, sampler.nbeta, dynamic_range).items()
         }
-        names = {cell: cell_name(settings) for cell, settings in cells.items()}
+        names = {cell: cell_name(settings, device) for cell, settings in cells.items()}
         found = run.measure_each(
             sample_chains,
             tried,
@@ -289,8 +289,8 @@ def three_of(steps: Sequence[int], curvatures: Float[np.ndarray, " step"]) -> li
     return [steps[0], steps[1 + int(np.argmax(curvatures[1:-1]))], steps[-1]]
 
 
-def cell_name(settings: Sampler) -> str:
-    """The folder of a cell's chains: what it is, and a hash of all settings, which may change."""
-    text = json.dumps(asdict(settings), sort_keys=True)
+def cell_name(settings: Sampler, device: str) -> str:
+    """The folder of a cell's chains: what it is, and a hash of the device and all settings."""
+    text = json.dumps(asdict(settings) | {"device": device}, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     return f"calibration/nbeta={settings.nbeta:.4g}_step_size={settings.step_size:.2g}_{digest}"

@@ -57,7 +57,7 @@ class Oracle:
     step_size: float = 3e-4
     leapfrogs: int = 1
     nbeta: float = 66.67
-    localization: float = 6.67
+    localization: float = 66.67
     chains: int = 4
     draws: int = 400
     burn_in: int = 100
