@@ -1,5 +1,6 @@
 """The same verbs, from a shell."""
 
+import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -166,7 +167,9 @@ def measure(
     Settings of the sampler change the plan; weights and data add to it.
     """
     from ontogeny.presets import measure_as_planned, plan_chains
+    from ontogeny.workers import check_device
 
+    check_device(device)
     if sampling.given() or weights or data or checkpoints is not None:
         plan_chains(folder, sampling.given(), weights or (), data, checkpoints, again)
     measure_as_planned(folder, device)
@@ -187,7 +190,12 @@ def calibrate(
         float,
         Parameter(help="κ: how many times flatter than the stiffest a direction may be to count."),
     ] = 200.0,
-    draws: Annotated[int, Parameter(help="Draws of each short chain, half of them burn-in.")] = 200,
+    draws: Annotated[
+        int | None,
+        Parameter(
+            help="Draws of each short chain, half of them burn-in; by default enough to relax."
+        ),
+    ] = None,
     steps: Annotated[
         list[int] | None,
         Parameter(negative="", help="Checkpoints to look at; some over log-step by default."),
@@ -195,17 +203,13 @@ def calibrate(
     device: Device = "cpu",
 ) -> None:
     """Find settings of the sampler for a whole run: curvature, a rule, a map, one cell."""
-    from dataclasses import replace
-
     from ontogeny.analysis.calibration import explain
     from ontogeny.probes.calibration import calibrate, short_chains
     from ontogeny.runs import open_run
     from ontogeny.storage import read_plan, save_record
     from ontogeny.views.calibration import python_line, shell_line, write_calibration
 
-    sampler = short_chains(folder, nbeta, draws)
-    if method:
-        sampler = replace(sampler, method=method)
+    sampler = short_chains(folder, nbeta, draws, method, dynamic_range)
     run = open_run(folder)
     found = calibrate(run, sampler, steps=steps or (), dynamic_range=dynamic_range, device=device)
     save_record(found, folder / "calibration.npz")
@@ -228,6 +232,10 @@ def validate(
     from ontogeny.storage import whole_file
     from ontogeny.validation import HEADINGS, as_json, cells, validate
 
+    if json is not None:  # before an hour of measuring
+        json.parent.mkdir(parents=True, exist_ok=True)
+        if json.is_dir() or not os.access(json.parent, os.W_OK):
+            raise ValueError(f"cannot write to {json}")
     outcomes = []
     for outcome in validate(quick):
         outcomes.append(outcome)
