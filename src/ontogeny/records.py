@@ -271,6 +271,9 @@ class Stage:
         delta_loss: Change of the test loss.
         delta_llc: Change of the local learning coefficient.
         delta_llc_stderr: Standard error of `delta_llc`, nan where unknown.
+        type_probability: Share of the functions that the curve might be which rise, or fall, over
+            the stage; nan where unknown.
+        delta_loss_stderr: Standard error of `delta_loss`, nan where unknown.
     """
 
     name: str
@@ -280,6 +283,8 @@ class Stage:
     delta_loss: float
     delta_llc: float
     delta_llc_stderr: float
+    type_probability: float = np.nan
+    delta_loss_stderr: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)

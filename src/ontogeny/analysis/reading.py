@@ -14,7 +14,8 @@ from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
-from ontogeny.analysis.stages import find_milestones, find_stages
+from ontogeny.analysis.milestones import find_milestones
+from ontogeny.analysis.stages import find_stages
 from ontogeny.records import (
     Chains,
     Curve,
@@ -294,11 +295,11 @@ def read_stages(
     smooth = smooth_curve(llc)
     steps, first = np.unique(np.round(smooth.steps).astype(int), return_index=True)
     mean, stderr = smooth.mean[first, None], smooth.stderr[first, None]
-    milestones = find_milestones(llc)
+    milestones = find_milestones(smooth)
     return (
         Curve("llc", llc.unit, steps, mean, stderr),
         milestones,
-        find_stages(llc, loss, milestones, prefix),
+        find_stages(llc, loss, milestones, prefix, smooth),
     )
 
 
