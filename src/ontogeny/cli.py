@@ -295,8 +295,12 @@ def _print_stages(found: Any) -> None:
         title = Text(found.title, style="table.title")
         table = Table(*STAGE_HEADINGS, title=title, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in stage_table(found):
-            table.add_row(*map(Text, row))
-        Console().print(table)
+            table.add_row(*map(Text, row[: len(STAGE_HEADINGS)]))
+        console = Console()
+        console.print(table)
+        for row in stage_table(found):
+            if row.formed:
+                console.print(Text(f"{row.stage}: {row.formed}"))
 
 
 def main(words: list[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from ontogeny.analysis.process import fit_process, leave_one_out, posterior
 from ontogeny.records import Curve
 
 FEWEST_POINTS = 5
-# A curve with more points is averaged over cells of equal width in x, as many as this.
+# How many points are smoothed at most: more take longer and say no more.
 MOST_POINTS = 400
 # A value is set aside as a failed estimate if it lies this many standard deviations from what all
 # others let expect, and further than this share of the range of the others.
@@ -24,7 +24,7 @@ OUTLIER_SIGMAS = 5.0
 OUTLIER_SHARE = 0.05
 # A second reading of the curve, with a length scale shorter by this factor, for corners that are
 # sharper than the rest of the curve lets expect.
-ROUGHER = 0.4
+ROUGHER = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,14 @@ class _Points:
     steps: Float[np.ndarray, " point"]
 
 
-def smooth_curve(curve: Curve, grid: int = 400, draws: int = 400, seed: int = 0) -> SmoothCurve:
+def smooth_curve(
+    curve: Curve,
+    grid: int = 400,
+    draws: int = 400,
+    seed: int = 0,
+    stretch: float = 1.0,
+    most_points: int = MOST_POINTS,
+) -> SmoothCurve:
     r"""The curve that a Gaussian process sees through the noise, and functions that it might be.
 
     The noise of a value is what is known of it, its standard error, and noise that is fitted, whose
@@ -99,6 +106,8 @@ def smooth_curve(curve: Curve, grid: int = 400, draws: int = 400, seed: int = 0)
         grid: At how many points to evaluate, from the first finite value to the last.
         draws: How many functions to draw.
         seed: Seed of the draws.
+        stretch: What to multiply the fitted length scale by, to see what depends on it.
+        most_points: A curve with more points is averaged over as many cells of equal width in x.
 
     Returns:
         The smoothed curve. Constant values give that constant, with slope 0.
@@ -119,7 +128,7 @@ def smooth_curve(curve: Curve, grid: int = 400, draws: int = 400, seed: int = 0)
         C. E. Rasmussen and C. K. I. Williams, *Gaussian Processes for Machine Learning* (2006),
         sections 2.2, 5.4 and 9.4.
     """
-    points = _thinned(_finite_points(curve))
+    points = _thinned(_finite_points(curve), most_points)
     good = ~_outliers(points)
     kept = _chosen(points, good)
     level, scale = float(kept.values.mean()), float(kept.values.std())
@@ -135,7 +144,7 @@ def smooth_curve(curve: Curve, grid: int = 400, draws: int = 400, seed: int = 0)
         errors = rng.standard_normal((draws, len(directions))) @ directions
         return level + scale * weights @ unit, level + scale * (resampled @ weights.T + errors)
 
-    (mean, functions), (_, rougher) = read(1.0), read(ROUGHER)
+    (mean, functions), (_, rougher) = read(stretch), read(stretch * ROUGHER)
     first, gap = points.steps[0], np.exp(points.x[0])
     steps = np.exp(at) - gap + first
     x = np.log1p(steps)
@@ -145,7 +154,7 @@ def smooth_curve(curve: Curve, grid: int = 400, draws: int = 400, seed: int = 0)
         stderr=functions.std(axis=0),
         slope=np.gradient(mean, x),
         slope_stderr=np.gradient(functions, x, axis=1).std(axis=0),
-        length_scale=process.length_scale,
+        length_scale=stretch * process.length_scale,
         noise=scale * float(np.median(process.noise)),
         correlation=process.correlation,
         functions=functions,
@@ -197,12 +206,12 @@ def _finite_points(curve: Curve) -> _Points:
     return _Points(x, curve.values[finite, 0], known, own, offsets, steps)
 
 
-def _thinned(points: _Points) -> _Points:
+def _thinned(points: _Points, most: int) -> _Points:
     """Averages over points at one step, and over cells if there are too many points."""
     cells = points.steps
-    if len(np.unique(cells)) > MOST_POINTS:
+    if len(np.unique(cells)) > most:
         x = points.x
-        cells = np.floor((x - x[0]) / (x[-1] - x[0]) * MOST_POINTS)
+        cells = np.floor((x - x[0]) / (x[-1] - x[0]) * most)
     _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
     if (counts == 1).all():
         return points
@@ -268,7 +277,8 @@ def _suspicious(unit: Float[np.ndarray, " point"]) -> bool:
     padded = np.pad(unit, 2, mode="reflect")
     median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     away = np.abs(unit - median)
-    return bool(away.max() > max(OUTLIER_SIGMAS * 1.5 * np.median(away), OUTLIER_SHARE))
+    least = OUTLIER_SHARE * np.ptp(unit)
+    return bool(away.max() > max(OUTLIER_SIGMAS * 1.5 * np.median(away), least))
 
 
 def chain_offsets(curve: Curve) -> Float[np.ndarray, "chain step"]:

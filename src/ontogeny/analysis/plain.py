@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ontogeny.analysis.curves import MOST_POINTS
-from ontogeny.analysis.reading import Report, read_stages
+from ontogeny.analysis.development import Beside, read_development
+from ontogeny.analysis.reading import Report
 from ontogeny.records import Curve
 
 FEWEST_ROWS = 8
@@ -24,9 +26,9 @@ def read_curve(path: Path) -> Curve:
     """Read a curve from a CSV file.
 
     Args:
-        path: A table with the columns `step`, `value` and, if the errors are known, `stderr`; others
-            are passed over. An empty cell is a value that could not be measured, or an error that
-            is not known.
+        path: A table with the columns `step`, `value` and, if the errors are known, `stderr`;
+            others are passed over. An empty cell is a value that could not be measured, or an
+            error that is not known.
 
     Returns:
         The curve, named after the file, its steps increasing. What was done to get there stands
@@ -89,17 +91,21 @@ def read_curves_alone(path: Path, loss: Path | None = None, prefix: str = "S") -
     Raises:
         ValueError: As for `read_curve`.
     """
-    curves = {"llc": read_curve(path)} | ({} if loss is None else {"loss": read_curve(loss)})
-    smooth, milestones, stages = read_stages(curves["llc"], curves.get("loss"), prefix)
+    llc = read_curve(path)
+    beside = Beside() if loss is None else Beside(loss=read_curve(loss))
+    curves = {"llc": llc} | ({} if beside.loss is None else {"loss": beside.loss})
+    metrics = {curve.name: curve for curve in curves.values()}
+    found = read_development(llc, replace(beside, metrics=metrics), prefix)
+    said = [f"{one.name}: {sentence}." for one in curves.values() for sentence in one.warnings]
     return Report(
         title=path.stem,
-        notes=tuple(
-            f"{curve.name}: {sentence}." for curve in curves.values() for sentence in curve.warnings
-        ),
+        notes=(*said, *found.notes),
         curves=curves,
-        smooth_llc=smooth,
-        milestones=milestones,
-        stages=stages,
+        smooth_llc=found.smooth_llc,
+        milestones=found.milestones,
+        stages=found.stages,
+        probes=found.probes,
+        variations=found.variations,
     )
 
 

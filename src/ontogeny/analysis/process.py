@@ -1,13 +1,14 @@
 r"""A Gaussian process with Matérn 5/2 kernel, seen through noise that may be correlated.
 
-Values are $y_i = m + f(x_i) + e_i + w_i$. The level $m$ is as unsure as the values vary; $f$ has the
-covariance $s^2 k(|x - x'|)$ with
+Values are $y_i = m + f(x_i) + e_i + w_i$. The level $m$ is as unsure as the values vary; $f$ has
+the covariance $s^2 k(|x - x'|)$ with
 
 $$ k(r) = (1 + u + u^2/3)\, e^{-u}, \qquad u = \sqrt 5\, r / \ell; $$
 
 $e_i$ is noise of known size whose correlation between the i-th and the j-th point is
-$\rho^{|i - j|}$; and $w_i$ is independent noise whose logarithmic size drifts slowly along the curve.
-What is not known, $s$, $\ell$, $\rho$ and the size of $w$, is where the posterior density is highest.
+$\rho^{|i - j|}$; and $w_i$ is independent noise whose logarithmic size drifts slowly along the
+curve. What is not known, $s$, $\ell$, $\rho$ and the size of $w$, is where the posterior density is
+highest.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LOG_NOISE = (np.log(0.02), 2.0)
 LOG_NOISE_DRIFT = (0.0, 1.0)
 KNOTS = 8
 JITTER = 1e-9
+# A climb ends where the logarithm of the density no longer changes by about a thousandth.
+CLIMB = {"maxiter": 50, "ftol": 1e-6}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,7 @@ def fit_process(
     noisy = model.mean.copy()
     noisy[[0, 1, model.first_knot]] += (-1.0, 0.5, 3.0)
     climbs = [
-        minimize(model.objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 50})
+        minimize(model.objective, start, jac=True, method="L-BFGS-B", options=CLIMB)
         for start in (model.mean, noisy)
     ]
     return model.process(min(climbs, key=lambda climb: float(climb.fun)).x)

@@ -83,9 +83,7 @@ def find_stages(
 def _loss_changes(
     loss: Curve | None, ends: Int[np.ndarray, " end"]
 ) -> tuple[Float[np.ndarray, " stage"], Float[np.ndarray, " stage"]]:
-    """Change of the loss between neighbouring ends, and its error as if the ends had nothing in
-    common.
-    """
+    """Change of the loss between neighbouring ends, and its error if they have none in common."""
     if loss is None or not np.isfinite(loss.values[:, 0]).any():
         unknown = np.full(len(ends) - 1, np.nan)
         return unknown, unknown
