@@ -23,7 +23,7 @@ MOST = 3
 MOST_ITEMS = 32
 # How many probes are asked at most for a second opinion.
 PROBES = 6
-# How many functions are drawn, and points smoothed, for each of them: enough to tell where it turns.
+# How many functions are drawn, and points smoothed, for each: enough to tell where it turns.
 DRAWS = 60
 POINTS = 100
 
@@ -165,7 +165,8 @@ def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
     roughness = np.array([_roughness(curve, k) for k in range(len(curve.items))])
     finite = curve.values[np.isfinite(curve.values).all(axis=1)]
     widest = float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
-    return np.maximum(roughness, max(FINEST * widest, float(np.finfo(float).tiny)))
+    noise: np.ndarray = np.maximum(roughness, max(FINEST * widest, float(np.finfo(float).tiny)))
+    return noise
 
 
 def _roughness(curve: Curve, item: int) -> float:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ontogeny.analysis.curves import SmoothCurve, change_stderr, smooth_curve
 from ontogeny.records import Curve, Milestone
@@ -169,12 +169,14 @@ def _kind(values: Float[np.ndarray, " 3"]) -> tuple[Kind, bool]:
     return ("maximum" if before > after else "minimum"), True
 
 
-def _extreme(rows: Float[np.ndarray, "row grid"], kind: Kind, up: bool) -> np.ndarray:
+def _extreme(rows: Float[np.ndarray, "row grid"], kind: Kind, up: bool) -> Int[np.ndarray, " row"]:
     """Where each function is highest, lowest or flattest."""
     if kind == "plateau":
-        slope = np.diff(rows, axis=1)
-        return np.argmin(slope if up else -slope, axis=1)
-    return np.argmax(rows if kind == "maximum" else -rows, axis=1)
+        rows = np.diff(rows, axis=1) * (-1 if up else 1)
+    elif kind == "minimum":
+        rows = -rows
+    at: np.ndarray = np.argmax(rows, axis=1)
+    return at
 
 
 # The rule -----------------------------------------------------------------------------------------

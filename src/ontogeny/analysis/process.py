@@ -14,6 +14,7 @@ highest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -31,7 +32,7 @@ LOG_NOISE_DRIFT = (0.0, 1.0)
 KNOTS = 8
 JITTER = 1e-9
 # A climb ends where the logarithm of the density no longer changes by about a thousandth.
-CLIMB = {"maxiter": 50, "ftol": 1e-6}
+CLIMB: Any = {"maxiter": 50, "ftol": 1e-6}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def fit_process(
     noisy = model.mean.copy()
     noisy[[0, 1, model.first_knot]] += (-1.0, 0.5, 3.0)
     climbs = [
-        minimize(model.objective, start, jac=True, method="L-BFGS-B", options=CLIMB)
+        minimize(model.objective, start, (), "L-BFGS-B", True, options=CLIMB)
         for start in (model.mean, noisy)
     ]
     return model.process(min(climbs, key=lambda climb: float(climb.fun)).x)

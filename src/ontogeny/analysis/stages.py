@@ -91,7 +91,10 @@ def _loss_changes(
     x, values, errors = np.log1p(loss.steps), loss.values[:, 0], loss.stderr[:, 0] ** 2
 
     def at_ends(rows: Float[np.ndarray, " step"]) -> Float[np.ndarray, " end"]:
-        return np.interp(np.log1p(ends), x[finite], rows[finite], left=np.nan, right=np.nan)
+        there: np.ndarray = np.interp(
+            np.log1p(ends), x[finite], rows[finite], left=np.nan, right=np.nan
+        )
+        return there
 
     variances = at_ends(errors)
     return np.diff(at_ends(values)), np.sqrt(variances[1:] + variances[:-1])

@@ -70,7 +70,7 @@ STAGE_HEADINGS = StageRow(
     delta_loss="Change of loss",
     delta_llc="Change of LLC",
     milestone="End, 90 % interval",
-    probability="Probability of the end",
+    probability="Probability",
     agrees="Probes that agree on the end",
     formed="What moved most",
 )
@@ -113,7 +113,7 @@ def stage_table(report: Report) -> list[StageRow]:
         >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau", ("loss",)),)
         >>> report = Report("", milestones=ends, stages=stages, probes=("loss", "PC1"))
         >>> stage_table(report)[0][4:]
-        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2)', '')
+        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2 probes)', '')
     """
     ends = {milestone.step: milestone for milestone in report.milestones}
     return [
@@ -155,7 +155,7 @@ def _end_of_stage(milestone: Milestone | None, probes: Sequence[str]) -> dict[st
     return {
         "milestone": f"{milestone.low:,} to {milestone.high:,}" if known else UNKNOWN,
         "probability": UNKNOWN if chance is None else f"{chance:.2f}",
-        "agrees": f"{names} ({len(agreeing)} of {len(probes)})" if probes else UNKNOWN,
+        "agrees": f"{names} ({len(agreeing)} of {len(probes)} probes)" if probes else UNKNOWN,
     }
 
 
