@@ -261,22 +261,40 @@ def validate(
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
-    from ontogeny.views import finding, stage_table, write_curves, write_report, write_stages
+    from ontogeny.views import finding, write_curves, write_report, write_stages
 
     found = read_run(folder)
     write_curves(found, folder / "curves")
     write_stages(found, folder / "stages.json")
     write_report(found, folder / "report.html")
+    _print_stages(found)
     console = Console()
-    if found.stages:
-        title = Text(found.title, style="table.title")
-        table = Table(*STAGE_HEADINGS, title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in stage_table(found):
-            table.add_row(*map(Text, row))
-        console.print(table)
     for sentence in (finding(found), *found.notes, *found.missing):
         console.print(Text(sentence))
     console.print(Text(f"Report: {folder / 'report.html'}"), soft_wrap=True)
+
+
+@app.command
+def stages(
+    curve: Path,
+    *,
+    loss: Annotated[Path | None, Parameter(help="The test loss, in the same shape.")] = None,
+    json: Annotated[
+        Path | None, Parameter(help="Write what stages.json of a run holds, and print no table.")
+    ] = None,
+    prefix: Annotated[str, Parameter(help="What the names of the stages begin with.")] = "S",
+) -> None:
+    """Find the stages of any curve: a CSV file with columns step, value and, if known, stderr."""
+    from ontogeny.analysis.plain import read_curves_alone
+    from ontogeny.views import write_stages
+
+    found = read_curves_alone(curve, loss, prefix)
+    if json is None:
+        _print_stages(found)
+    else:
+        write_stages(found, json)
+    for sentence in found.notes:
+        Console(stderr=json is not None).print(Text(sentence), soft_wrap=True)
 
 
 @app.command
@@ -286,6 +304,21 @@ def status(folder: Path) -> None:
 
     for part in read_status(folder):
         print(part)
+
+
+def _print_stages(found: Any) -> None:
+    from ontogeny.views import stage_table
+
+    if found.stages:
+        title = Text(found.title, style="table.title")
+        table = Table(*STAGE_HEADINGS, title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in stage_table(found):
+            table.add_row(*map(Text, row[: len(STAGE_HEADINGS)]))
+        console = Console()
+        console.print(table)
+        for row in stage_table(found):
+            if row.formed:
+                console.print(Text(f"{row.stage}: {row.formed}"))
 
 
 def main(words: list[str] | None = None) -> None:

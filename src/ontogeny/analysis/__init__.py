@@ -9,8 +9,9 @@ from ontogeny.analysis.dynamics import (
     smooth_trajectory,
 )
 from ontogeny.analysis.llc import estimate_llc, llc_by_position
+from ontogeny.analysis.milestones import find_milestones
 from ontogeny.analysis.reading import Report, gather_curves, read_run, read_status
-from ontogeny.analysis.stages import find_milestones, find_stages
+from ontogeny.analysis.stages import find_stages
 
 __all__ = [
     "Report",

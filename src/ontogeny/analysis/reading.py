@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
+from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
-from ontogeny.analysis.stages import find_milestones, find_stages
+from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
     Chains,
     Curve,
@@ -25,6 +25,7 @@ from ontogeny.records import (
     References,
     Stage,
     Trajectory,
+    Variation,
 )
 from ontogeny.storage import (
     file_of,
@@ -53,8 +54,10 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
-        milestones: Steps at which stages end.
+        milestones: Steps at which stages end, and candidates.
         stages: What lies between the milestones, in order.
+        probes: Which probes were asked whether they have the same milestones.
+        variations: What becomes of the milestones if the curve is read in another way.
         settings: Section, name and value of every setting that made the run.
         missing: What was planned but is not measured, in words.
         traces: The chains at an early, a middle and a late checkpoint.
@@ -70,6 +73,8 @@ class Report:
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
+    probes: tuple[str, ...] = ()
+    variations: tuple[Variation, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     traces: tuple[Chains, ...] = ()
@@ -150,29 +155,37 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     chains = load_records(Chains, measured / "sample_chains")
     curves = read_curves(measured)
     if chains:
-        found = (
+        estimates = (
             estimate_llc(chains, burn_in),
             llc_by_position(chains, burn_in),
             initial_loss(chains),
         )
-        curves |= {curve.name: curve for curve in found}
+        curves |= {curve.name: curve for curve in estimates}
     refined = read_refined(measured)
     curves |= refined_curves(refined, burn_in)
     # The sampler's batches are many more than those of the metrics, and the same at every step.
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
-    smooth_llc, milestones, stages = read_stages(curves.get("llc"), loss, prefix)
     trajectory, reference_scores = read_dynamics(measured)
+    beside = Beside(
+        loss=loss,
+        metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
+        trajectory=trajectory,
+        measured=read_variants(measured, chains, burn_in),
+    )
+    found = read_development(curves.get("llc"), beside, prefix)
     return Report(
         title=str(plan.get("title", folder.name)),
-        notes=tuple(plan.get("notes", ())),
+        notes=(*plan.get("notes", ()), *found.notes),
         curves=curves,
-        smooth_llc=smooth_llc,
+        smooth_llc=found.smooth_llc,
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
-        milestones=milestones,
-        stages=stages,
+        milestones=found.milestones,
+        stages=found.stages,
+        probes=found.probes,
+        variations=found.variations,
         settings=read_settings(folder),
         missing=tuple(_missing(folder)) if plan else (),
         traces=tuple(
@@ -285,21 +298,9 @@ def gather_curves(tables: Sequence[Measurements]) -> dict[str, Curve]:
     }
 
 
-def read_stages(
-    llc: Curve | None, loss: Curve | None, prefix: str
-) -> tuple[Curve | None, tuple[Milestone, ...], tuple[Stage, ...]]:
-    """The smoothed learning coefficient, its milestones and stages; nothing from too few points."""
-    if llc is None or np.isfinite(llc.values).sum() < FEWEST_POINTS:
-        return None, (), ()
-    smooth = smooth_curve(llc)
-    steps, first = np.unique(np.round(smooth.steps).astype(int), return_index=True)
-    mean, stderr = smooth.mean[first, None], smooth.stderr[first, None]
-    milestones = find_milestones(llc)
-    return (
-        Curve("llc", llc.unit, steps, mean, stderr),
-        milestones,
-        find_stages(llc, loss, milestones, prefix),
-    )
+def _told_elsewhere(name: str) -> bool:
+    """Whether a curve is the learning coefficient or the loss, which are no evidence of more."""
+    return name in ("loss", "initial_loss", "training_loss") or name.split("_")[0] == "llc"
 
 
 def read_dynamics(

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from plotly.subplots import make_subplots
 
 from ontogeny.analysis.dynamics import osculating_circles
+from ontogeny.analysis.milestones import holds
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Curve, Milestone, Stage, Trajectory
 from ontogeny.views.marks import (
@@ -89,7 +90,7 @@ def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         legend={"y": 0, "yref": "container", "yanchor": "bottom", "x": 0},
         shapes=[
             *stage_bands(report.stages, axis, len(panels)),
-            *milestone_marks(report.milestones, axis, len(panels)),
+            *milestone_marks(kept_milestones(report), axis, len(panels)),
         ],
         annotations=labels,
     )
@@ -127,8 +128,8 @@ def _llc_traces(report: Report, axis: StepAxis) -> Iterator[go.Scatter]:
     if smooth is not None:
         yield from error_band(smooth, axis, INK)
         yield error_line(smooth, 0, axis, {"color": INK, "width": 1.8}, "smoothed ± standard error")
-    if report.milestones:
-        yield _milestone_points(report.milestones, smooth or curve, axis)
+    if kept := kept_milestones(report):
+        yield _milestone_points(kept, smooth or curve, axis)
 
 
 def _estimates(
@@ -160,6 +161,11 @@ def _estimates(
         name=label,
         hovertemplate=HOVER + f"<extra>{label}</extra>",
     )
+
+
+def kept_milestones(report: Report) -> list[Milestone]:
+    """The milestones at which stages end: without mere candidates."""
+    return [milestone for milestone in report.milestones if holds(milestone)]
 
 
 def _milestone_points(milestones: Sequence[Milestone], curve: Curve, axis: StepAxis) -> go.Scatter:
