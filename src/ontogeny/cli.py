@@ -262,6 +262,49 @@ def report(folder: Path) -> None:
 
 
 @app.command
+def forms(
+    scores: Path,
+    *,
+    json: Annotated[
+        Path | None, Parameter(help="Write the forms to this file, and do not print them.")
+    ] = None,
+) -> None:
+    """Find forms in principal component scores: a CSV file with columns step, pc1, pc2, ...
+
+    A form is a place that the path turns around in every plane of two components. Its p-value is
+    how often a random walk as rough as the path draws one as good.
+    """
+    from ontogeny.analysis.nulls import weigh_forms
+    from ontogeny.analysis.scores import read_scores
+    from ontogeny.views.forms import (
+        FORM_HEADINGS,
+        component_notes,
+        form_table,
+        null_sentence,
+        variance_shares,
+        write_forms,
+    )
+
+    path = read_scores(scores)
+    found = weigh_forms(path.values, path.steps)
+    components = path.values.shape[1]
+    notes = [*path.notes, *component_notes(components)]
+    if json is not None:
+        shares = variance_shares(path.values).tolist()
+        write_forms(found, json, components=components, shares=shares, warnings=notes)
+    elif found.forms:
+        table = Table(*FORM_HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in form_table(found.forms):
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        notes.append(null_sentence(found))
+    if not found.forms:
+        notes.append("No form: nowhere does the path turn in every plane at once.")
+    for sentence in notes:
+        Console().print(Text(sentence), soft_wrap=json is not None)
+
+
+@app.command
 def status(folder: Path) -> None:
     """Say what a run has done and what is missing."""
     from ontogeny.analysis import read_status

@@ -8,7 +8,7 @@ a cusp wherever curvature is stationary.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 from scipy import linalg
 
 from ontogeny.records import Circles, Outputs, Trajectory
@@ -118,7 +118,7 @@ def _largest_eigenpairs(
 
 def smooth_trajectory(
     scores: Float[np.ndarray, "step component"],
-    steps: Int[np.ndarray, " step"],
+    steps: Real[np.ndarray, " step"],
     width: float = 0.012,
 ) -> Float[np.ndarray, "step component"]:
     r"""Scores smoothed over training, with a kernel that widens as training slows down.
@@ -157,19 +157,38 @@ def smooth_trajectory(
     References:
         J. Fan and I. Gijbels, *Local Polynomial Modelling and Its Applications* (1996).
     """
-    if len(steps) < 2 or not (np.diff(steps) > 0).all():
-        raise ValueError("smoothing needs two or more checkpoints, sorted by step")
-    if not width > 0:
-        raise ValueError(f"the width of the smoothing must be positive; it is {width}")
-    late = width * steps[-1]
-    kernel_widths = np.maximum(late * steps / np.hypot(steps, late / ONSET), np.gradient(steps))
+    widths = kernel_widths(steps, width)
     smoothed = np.empty_like(scores)
-    for i, (step, kernel_width) in enumerate(zip(steps, kernel_widths, strict=True)):
+    for i, (step, kernel_width) in enumerate(zip(steps, widths, strict=True)):
         distance = (steps - step) / kernel_width
         kernel = np.exp(-(distance**2) / 2)
         weights = kernel * (kernel @ distance**2 - (kernel @ distance) * distance)
         smoothed[i] = weights @ scores / weights.sum()
     return smoothed
+
+
+def kernel_widths(
+    steps: Real[np.ndarray, " step"], width: float = 0.012
+) -> Float[np.ndarray, " step"]:
+    """The standard deviation of the smoothing kernel at each step, as for `smooth_trajectory`.
+
+    Raises:
+        ValueError: There is only one checkpoint, `steps` do not increase, or `width` is not
+            positive.
+
+    Examples:
+        >>> kernel_widths(np.arange(0, 50_000, 10))[[100, 4000]].round().tolist()
+        [190.0, 598.0]
+    """
+    if len(steps) < 2 or not (np.diff(steps) > 0).all():
+        raise ValueError("smoothing needs two or more checkpoints, sorted by step")
+    if not width > 0:
+        raise ValueError(f"the width of the smoothing must be positive; it is {width}")
+    late = width * steps[-1]
+    widths: Float[np.ndarray, " step"] = np.maximum(
+        late * steps / np.hypot(steps, late / ONSET), np.gradient(steps.astype(float))
+    )
+    return widths
 
 
 def osculating_circles(
