@@ -80,9 +80,9 @@ def find_forms(
 
     The path is smoothed as by `smooth_trajectory`, with each of five widths $W$. In a plane it has
     a vertex where its curvature is largest, with radius $\rho$ and centre $c$ of the osculating
-    circle, and $\rho = 0$ at a cusp, where the path comes to rest. The vertex has a depth $d$: how
-    far the path comes away from its tangent there on both sides, before it crosses it again. A form
-    is
+    circle, and $\rho = 0$ at a cusp, where the path turns back on itself. The vertex has a depth
+    $d$: how far the path comes away from its tangent there on both sides, before it crosses it
+    again. A form is
 
     1. a vertex or cusp in every plane, at steps that smoothing does not tell apart: within two
        standard deviations of the kernel;
@@ -146,7 +146,7 @@ def find_forms(
     return tuple(sorted((_snapped(form, steps) for form, _ in kept), key=lambda form: form.step))
 
 
-def leading(scores: Float[np.ndarray, "step component"]) -> Float[np.ndarray, "step component"]:
+def leading(scores: Float[np.ndarray, "step component"]) -> Float[np.ndarray, "step first"]:
     """The components in which forms are looked for.
 
     Raises:

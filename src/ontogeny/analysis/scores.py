@@ -51,7 +51,7 @@ def read_scores(path: Path) -> Scores:
     if lost := int((~complete).sum()):
         notes.append(f"{_rows(lost)} left out: not a finite number in every column.")
     found = found[complete]
-    whole = (found[:, 0] >= 0) & (found[:, 0] == np.round(found[:, 0]))
+    whole = (found[:, 0] >= 0) & (found[:, 0] < 2**53) & (found[:, 0] % 1 == 0)
     if not whole.all():
         raise ValueError(
             f"{path}: a step must be a whole number from 0 on, not {found[~whole][0, 0]:g}"
@@ -70,7 +70,10 @@ def read_scores(path: Path) -> Scores:
 
 def _columns(names: Sequence[str], path: Path) -> list[int]:
     """Where step, pc1, pc2, ... stand."""
-    components = sorted(int(name[2:]) for name in names if re.fullmatch(r"pc[1-9]\d*", name))
+    components = [name for name in names if re.fullmatch(r"pc[1-9]\d*", name)]
+    twice = [name for name in ["step", *components] if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has more than one column {twice[0]}")
     wanted = ["step", *(f"pc{k}" for k in range(1, max(2, len(components)) + 1))]
     missing = [name for name in wanted if name not in names]
     if missing:
@@ -78,9 +81,6 @@ def _columns(names: Sequence[str], path: Path) -> list[int]:
             f"{path} needs a first line with the columns step, pc1, pc2, ...; "
             f"there is no {missing[0]} in: {', '.join(names) or 'an empty line'}"
         )
-    twice = [name for name in wanted if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path} has more than one column {twice[0]}")
     return [names.index(name) for name in wanted]
 
 

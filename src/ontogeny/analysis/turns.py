@@ -143,9 +143,13 @@ def find_turns(paths: Float[np.ndarray, "path node component"], scale: Scale) ->
     mean = np.average(paths, axis=1, weights=weights)[:, None]
     variances = np.average((paths - mean) ** 2, axis=1, weights=weights)
     sizes = np.sqrt(np.stack([variances[:, plane].sum(axis=1) for plane in planes], axis=1))
+    paces = np.average(velocity**2, axis=1, weights=np.gradient(places))
+    spans = np.sqrt(np.stack([paces[:, plane].sum(axis=1) for plane in planes], axis=1))
     found = [
-        _turns_in_plane(paths[..., plane], velocity[..., plane], acceleration[..., plane], places)
-        for plane in planes
+        _turns_in_plane(
+            paths[..., plane], velocity[..., plane], acceleration[..., plane], span, places
+        )
+        for plane, span in zip(planes, spans.T, strict=True)
     ]
     radii, depths, centers, vertices = (np.stack(part, axis=1) for part in zip(*found, strict=True))
     points = np.zeros(paths.shape)
@@ -156,9 +160,7 @@ def find_turns(paths: Float[np.ndarray, "path node component"], scale: Scale) ->
         shares[:, plane] += share
     points /= shares[:, None]
     projected = np.stack([points[..., plane] for plane in planes], axis=1)
-    spans = np.average(velocity**2, axis=1, weights=np.gradient(places))
-    spans = np.stack([spans[:, plane].sum(axis=1) for plane in planes], axis=1)
-    blur = spans[..., None] + radii**2 + ((projected - centers) ** 2).sum(axis=3)
+    blur = spans[..., None] ** 2 + radii**2 + ((projected - centers) ** 2).sum(axis=3)
     with np.errstate(divide="ignore", invalid="ignore"):
         agree = (blur / depths**2).mean(axis=1) <= 1
         scores = (blur * sizes[..., None] ** 2 / depths**4).mean(axis=1) ** -0.5
@@ -169,6 +171,7 @@ def _turns_in_plane(
     paths: Float[np.ndarray, "path node 2"],
     velocity: Float[np.ndarray, "path node 2"],
     acceleration: Float[np.ndarray, "path node 2"],
+    span: Float[np.ndarray, " path"],
     places: Float[np.ndarray, " node"],
 ) -> tuple[
     Float[np.ndarray, "path node"],
@@ -189,7 +192,7 @@ def _turns_in_plane(
         depths[some] = _depths(paths[some[0]], some[1], normals[some])
     centers = paths + np.where(np.isfinite(radii), radii, 0)[..., None] * normals
     with np.errstate(divide="ignore"):
-        sharpness = np.where(inner, depths**2 / radii, 0)
+        sharpness = np.where(inner, depths**2 / np.hypot(radii, span[:, None]), 0)
     best = _sharpest_near(sharpness, places)
     row = np.arange(len(paths))[:, None]
     known = sharpness[row, best] > 0
@@ -215,17 +218,19 @@ def _bend(
 ) -> tuple[Float[np.ndarray, "path node"], Float[np.ndarray, "path node 2"]]:
     """Radii of the osculating circles and unit vectors towards their centres.
 
-    Where a path comes to rest and turns back the radius is 0, and the centre lies where the
-    path is pulled; where it is straight, or stays at rest, the radius is infinite.
+    Where a path turns back between the neighbours of a node it has a cusp as far as can be seen:
+    the radius is 0, and the vector points to where the path is pulled. Where the path is
+    straight, or stays at rest, the radius is infinite.
     """
     turning = velocity[..., 0] * acceleration[..., 1] - velocity[..., 1] * acceleration[..., 0]
     speed, pull = np.linalg.norm(velocity, axis=-1), np.linalg.norm(acceleration, axis=-1)
-    rest = speed <= 1e-9 * speed.max(axis=1, keepdims=True)
+    cusp = np.zeros(speed.shape, bool)
+    cusp[:, 1:-1] = (velocity[:, :-2] * velocity[:, 2:]).sum(axis=2) <= 0
     left = np.stack([-velocity[..., 1], velocity[..., 0]], axis=-1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        radii = np.where(rest, np.where(pull > 0, 0, np.inf), speed**3 / np.abs(turning))
+        radii = np.where(cusp, np.where(pull > 0, 0, np.inf), speed**3 / np.abs(turning))
         normals = np.where(
-            rest[..., None],
+            cusp[..., None],
             acceleration / pull[..., None],
             left * (np.sign(turning) / speed)[..., None],
         )
