@@ -244,13 +244,14 @@ def null_models(
     path, noise = on_grid(scores, grid), _white_noise(scores, grid)
     variances, axes = _principal_axes(path, grid)
     signal = np.maximum(variances - (axes**2).T @ noise.mean(axis=0), 0)
-    walk = Walk(grid, path, _local_rate(path, grid), noise, axes * np.sqrt(signal))
+    rate = np.exp(_local_rates(path[None], grid)[0])
+    walk = Walk(grid, path, rate, noise, axes * np.sqrt(signal))
     rng = np.random.default_rng(seed)
     reverting = replace(walk, relaxation=_relaxation(signal))
     return NullModels(
-        brownian=_as_rough(walk, rng),
-        ornstein_uhlenbeck=_as_rough(reverting, rng),
-        phase_randomised=Phases(grid, path, walk.rate, axes * np.sqrt(variances)),
+        brownian=_matched(walk, rng),
+        ornstein_uhlenbeck=_matched(reverting, rng),
+        phase_randomised=Phases(grid, path, rate, axes * np.sqrt(variances)),
     )
 
 
@@ -301,7 +302,8 @@ def _white_noise(
     r"""Variance of white noise in the mean score of each node.
 
     Noise of variance $\sigma^2$ gives second differences of variance $6 \sigma^2$ and, two steps
-    apart, of covariance $\sigma^2$; a random walk gives 0 there.
+    apart, of covariance $\sigma^2$; a random walk gives 0 there. What is above that by less than
+    two standard errors is taken for a walk.
     """
     second = np.diff(scores, 2, axis=0)
     squares = second**2
@@ -309,7 +311,8 @@ def _white_noise(
     logs = np.log(squares + 1e-12 * typical + 1e-300)
     local = np.exp(gaussian_filter1d(logs, max(2.0, len(second) / 12), axis=0, mode="nearest"))
     local *= typical / np.maximum(local.mean(axis=0), 1e-300)
-    share = np.mean(second[2:] * second[:-2] / np.maximum(local[1:-1], 1e-300))
+    products = second[2:] * second[:-2] / np.maximum(local[1:-1], 1e-300)
+    share = products.mean() - 2 * products.std() / products.size**0.5
     noise = np.pad(np.clip(share, 0, 1 / 6) * local, ((1, 1), (0, 0)), mode="edge")
     summed = np.add.reduceat(noise, grid.starts, axis=0)
     mean: Float[np.ndarray, "node component"] = summed / grid.weights[:, None] ** 2
@@ -331,20 +334,19 @@ def _relaxation(variances: Float[np.ndarray, " component"]) -> float:
     return float(np.clip(np.pi * np.sqrt((4 - ratio) / max(ratio - 1, 1e-9)), 1, FASTEST))
 
 
-def _local_rate(
-    path: Float[np.ndarray, "node component"], grid: Grid
-) -> Float[np.ndarray, " node"]:
-    """Squared distance that the smoothed path covers in one kernel's width, without its detail."""
-    places, smooth = grid.scales[0].places, grid.scales[0].smoother @ path
+def _local_rates(
+    paths: Float[np.ndarray, "path node component"], grid: Grid
+) -> Float[np.ndarray, "path node"]:
+    """Logarithm of the squared distance that smoothed paths cover in a kernel's width, averaged."""
+    places, smooth = grid.scales[0].places, grid.scales[0].smoother @ paths
     low, high = np.clip([places - 0.5, places + 0.5], places[0], places[-1])
     moved = (_between(high, places) - _between(low, places)) @ smooth
-    squares = (moved**2).sum(axis=1) / (high - low)
+    squares = (moved**2).sum(axis=2) / (high - low)
     even = np.linspace(places[0], places[-1], 1 + round(2 * places[-1]))
-    logs = np.interp(even, places, np.log(squares + 1e-12 * squares.mean()))
-    rate: Float[np.ndarray, " node"] = np.exp(
-        np.interp(places, even, gaussian_filter1d(logs, CLOCK / even[1], mode="nearest"))
-    )
-    return rate
+    logs = np.log(squares + 1e-12 * squares.mean(axis=1, keepdims=True) + 1e-300)
+    averaged = gaussian_filter1d(logs @ _between(even, places).T, CLOCK / even[1], mode="nearest")
+    rates: Float[np.ndarray, "path node"] = averaged @ _between(places, even).T
+    return rates
 
 
 def _gathered(rate: Float[np.ndarray, " node"], grid: Grid) -> Float[np.ndarray, " gap"]:
@@ -352,6 +354,18 @@ def _gathered(rate: Float[np.ndarray, " node"], grid: Grid) -> Float[np.ndarray,
     variance: Float[np.ndarray, " gap"] = (rate[1:] + rate[:-1]) * np.diff(grid.scales[0].places)
     variance /= variance.sum()
     return variance
+
+
+def _matched(walk: Walk, rng: np.random.Generator) -> Walk:
+    """The walk that is as rough as the run, and gathers variance where the run does.
+
+    A walk on its principal components is slow at both ends, whatever its clock: first it goes by
+    what the run shows, then by what such walks lack.
+    """
+    shown = _local_rates(walk.path[None], walk.grid)[0]
+    walk = _as_rough(replace(walk, rate=np.exp(shown)), rng)
+    drawn = _local_rates(walk.draw(4 * TRIALS, rng), walk.grid).mean(axis=0)
+    return _as_rough(replace(walk, rate=np.exp(2 * shown - drawn)), rng)
 
 
 def _as_rough(walk: Walk, rng: np.random.Generator) -> Walk:
@@ -374,7 +388,7 @@ def _roughness(
         sign * _between(inner + shift, places) for sign, shift in ((1, -1), (-2, 0), (1, 1))
     )
     squares = ((second @ smoother @ paths) ** 2).sum(axis=2)
-    logs = np.log(squares + 1e-300) - np.log(np.interp(inner, places, walk.rate))
+    logs = np.log(squares + 1e-300) - np.interp(inner, places, np.log(walk.rate))
     roughness: Float[np.ndarray, " path"] = logs.mean(axis=1)
     roughness -= np.log(np.var(paths, axis=1).sum(axis=1))
     return roughness
