@@ -243,11 +243,22 @@ def validate(
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
-    from ontogeny.views import finding, stage_table, write_curves, write_report, write_stages
+    from ontogeny.views import (
+        finding,
+        stage_table,
+        write_curves,
+        write_forms,
+        write_report,
+        write_stages,
+    )
 
     found = read_run(folder)
     write_curves(found, folder / "curves")
     write_stages(found, folder / "stages.json")
+    if found.forms and found.trajectory:
+        shares = found.trajectory.explained_variance_ratio.tolist()
+        distances = [dict(known) for known in found.form_distances]
+        write_forms(found.forms, folder / "forms.json", shares=shares, distances=distances)
     write_report(found, folder / "report.html")
     console = Console()
     if found.stages:
@@ -293,9 +304,9 @@ def forms(
         shares = variance_shares(path.values).tolist()
         write_forms(found, json, components=components, shares=shares, warnings=notes)
     elif found.forms:
-        table = Table(*FORM_HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(*FORM_HEADINGS[:-1], box=box.SIMPLE_HEAD, pad_edge=False)
         for row in form_table(found.forms):
-            table.add_row(*map(Text, row))
+            table.add_row(*map(Text, row[:-1]))
         Console().print(table)
         notes.append(null_sentence(found))
     if not found.forms:

@@ -8,19 +8,29 @@ from ontogeny.analysis.dynamics import (
     project,
     smooth_trajectory,
 )
+from ontogeny.analysis.forms import find_forms, find_vertices
+from ontogeny.analysis.lifting import describe_samples, distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, llc_by_position
+from ontogeny.analysis.nulls import WeighedForms, lissajous_shares, weigh_forms
 from ontogeny.analysis.reading import Report, gather_curves, read_run, read_status
 from ontogeny.analysis.stages import find_milestones, find_stages
 
 __all__ = [
     "Report",
     "SmoothCurve",
+    "WeighedForms",
+    "describe_samples",
     "diagnose",
+    "distances_to_references",
     "essential_dynamics",
     "estimate_llc",
+    "find_forms",
     "find_milestones",
     "find_stages",
+    "find_vertices",
     "gather_curves",
+    "lift",
+    "lissajous_shares",
     "llc_by_position",
     "osculating_circles",
     "project",
@@ -28,4 +38,5 @@ __all__ = [
     "read_status",
     "smooth_curve",
     "smooth_trajectory",
+    "weigh_forms",
 ]

@@ -24,6 +24,7 @@ from ontogeny.analysis.turns import Grid, lay_grid, on_grid
 from ontogeny.records import Form
 
 SURROGATES = 999
+
 BATCH = 37
 """Surrogates that are drawn at a time."""
 
@@ -48,8 +49,7 @@ def lissajous_shares(components: int) -> Float[np.ndarray, " component"]:
         [0.608, 0.152, 0.068]
 
     References:
-        J. Antognini and J. Sohl-Dickstein, *PCA of high dimensional random walks with comparison to
-        neural network training* (2018).
+        J. Antognini and J. Sohl-Dickstein, *PCA of high dimensional random walks* (2018).
     """
     shares: Float[np.ndarray, " component"] = 6 / (np.pi * np.arange(1, components + 1)) ** 2
     return shares

@@ -13,8 +13,11 @@ from jaxtyping import Float
 from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
+from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
+from ontogeny.analysis.nulls import WeighedForms, weigh_forms
 from ontogeny.analysis.stages import find_milestones, find_stages
+from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.records import (
     Chains,
     Curve,
@@ -53,6 +56,9 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
+        forms: Places that the outputs turn around, weighed against chance.
+        form_distances: For each form the root mean square difference of its outputs from known
+            predictors, nearest first.
         milestones: Steps at which stages end.
         stages: What lies between the milestones, in order.
         settings: Section, name and value of every setting that made the run.
@@ -68,6 +74,8 @@ class Report:
     diagnoses: tuple[Diagnosis, ...] = ()
     trajectory: Trajectory | None = None
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    forms: WeighedForms | None = None
+    form_distances: tuple[Mapping[str, float], ...] = ()
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -163,6 +171,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     prefix = str(plan.get("prefix", "S"))
     smooth_llc, milestones, stages = read_stages(curves.get("llc"), loss, prefix)
     trajectory, reference_scores = read_dynamics(measured)
+    forms, form_distances = read_forms(measured, trajectory)
     return Report(
         title=str(plan.get("title", folder.name)),
         notes=tuple(plan.get("notes", ())),
@@ -171,6 +180,8 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
+        forms=forms,
+        form_distances=form_distances,
         milestones=milestones,
         stages=stages,
         settings=read_settings(folder),
@@ -318,6 +329,24 @@ def read_dynamics(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+
+
+def read_forms(
+    measured: Path, trajectory: Trajectory | None
+) -> tuple[WeighedForms | None, tuple[dict[str, float], ...]]:
+    """The forms of a trajectory, and how far each is from known predictors.
+
+    None from a trajectory that has too few checkpoints, or lies on a line.
+    """
+    if trajectory is None or len(trajectory.steps) < FEWEST_STEPS or trajectory.scores.shape[1] < 2:
+        return None, ()
+    forms = weigh_forms(trajectory.scores, trajectory.steps)
+    found = load_records(References, measured / "record_references")[:1]
+    return forms, tuple(
+        distances_to_references(lift(form, trajectory), references)
+        for references in found
+        for form in forms.forms
+    )
 
 
 def read_outputs(folder: Path) -> Outputs | None:

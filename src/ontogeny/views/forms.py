@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ class FormRow(NamedTuple):
     brownian: str
     ornstein_uhlenbeck: str
     phase_randomised: str
+    nearest: str = UNKNOWN
 
 
 FORM_HEADINGS = FormRow(
@@ -38,11 +39,18 @@ FORM_HEADINGS = FormRow(
     brownian="p, walk",
     ornstein_uhlenbeck="p, pulled back",
     phase_randomised="p, phases",
+    nearest="Nearest predictor",
 )
 
 
-def form_table(forms: Sequence[Form]) -> list[FormRow]:
+def form_table(
+    forms: Sequence[Form], distances: Sequence[Mapping[str, float]] = ()
+) -> list[FormRow]:
     """Forms as rows of text, under `FORM_HEADINGS`.
+
+    Args:
+        forms: What was found.
+        distances: For each form its differences from known predictors, nearest first.
 
     Examples:
         >>> form_table([Form(34500, 30000, 40000, (1.0, 2.0), 16.34, 0.001)])[0][:4]
@@ -56,8 +64,9 @@ def form_table(forms: Sequence[Form]) -> list[FormRow]:
             brownian=_chance(form.p_value),
             ornstein_uhlenbeck=_chance(form.p_values.get("ornstein_uhlenbeck")),
             phase_randomised=_chance(form.p_values.get("phase_randomised")),
+            nearest=next((f"{name} ({apart:.2g})" for name, apart in known.items()), UNKNOWN),
         )
-        for form in forms
+        for form, known in zip(forms, distances or [{}] * len(forms), strict=True)
     ]
 
 
