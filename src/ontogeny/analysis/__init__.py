@@ -6,9 +6,11 @@ from ontogeny.analysis.dynamics import (
     essential_dynamics,
     osculating_circles,
     project,
+    smooth_along_arc,
     smooth_trajectory,
 )
 from ontogeny.analysis.forms import find_forms, find_vertices
+from ontogeny.analysis.joint import joint_dynamics
 from ontogeny.analysis.lifting import describe_samples, distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, llc_by_position
 from ontogeny.analysis.nulls import WeighedForms, lissajous_shares, weigh_forms
@@ -29,6 +31,7 @@ __all__ = [
     "find_stages",
     "find_vertices",
     "gather_curves",
+    "joint_dynamics",
     "lift",
     "lissajous_shares",
     "llc_by_position",
@@ -36,6 +39,7 @@ __all__ = [
     "project",
     "read_run",
     "read_status",
+    "smooth_along_arc",
     "smooth_curve",
     "smooth_trajectory",
     "weigh_forms",

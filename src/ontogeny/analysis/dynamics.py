@@ -203,12 +203,60 @@ def smooth_trajectory(
     References:
         J. Fan and I. Gijbels, *Local Polynomial Modelling and Its Applications* (1996).
     """
-    widths = kernel_widths(steps, width)
-    smoothed = np.empty_like(scores)
-    for i, (step, kernel_width) in enumerate(zip(steps, widths, strict=True)):
-        distance = (steps - step) / kernel_width
+    return _local_lines(scores, steps, kernel_widths(steps, width))
+
+
+def smooth_along_arc(
+    scores: Float[np.ndarray, "step component"],
+    steps: Real[np.ndarray, " step"],
+    width: float = 0.012,
+) -> tuple[Float[np.ndarray, "step component"], Float[np.ndarray, " step"]]:
+    r"""Scores smoothed with a kernel that is as wide everywhere along the path.
+
+    The path is first smoothed over training, by `smooth_trajectory`; the length of this,
+    $s(t) = \int |\dot x|\, dt$, then takes the place of the step: the value at $s$ is the local
+    line with Gaussian weights of standard deviation $\text{width} \cdot s(T)$. Where a path dwells,
+    a kernel in steps shows every tremble, and this one a point; where it rushes, the other way
+    round.
+
+    Args:
+        scores: Positions along the components.
+        steps: Increasing training steps, in any spacing.
+        width: Width of the kernel, as a share of the path's length.
+
+    Returns:
+        Smoothed scores, and how far along the path each checkpoint is, from 0 on.
+
+    Raises:
+        ValueError: As for `smooth_trajectory`, or the path does not move.
+
+    Examples:
+        >>> line = np.outer(np.arange(6), [3.0, 4.0])
+        >>> smooth, along = smooth_along_arc(line, np.arange(6))
+        >>> smooth[3].round(6).tolist(), along.round(6).tolist()
+        ([9.0, 12.0], [0.0, 5.0, 10.0, 15.0, 20.0, 25.0])
+    """
+    path = smooth_trajectory(scores, steps, width)
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    along = np.append(0.0, lengths.cumsum())
+    if not along[-1] > 1e-12 * np.abs(path).max():
+        raise ValueError("the path does not move; it has no length to smooth along")
+    kernel = np.full(len(along), width * along[-1])
+    return _local_lines(scores, along, np.maximum(kernel, np.gradient(along))), along
+
+
+def _local_lines(
+    scores: Float[np.ndarray, "step component"],
+    places: Real[np.ndarray, " step"],
+    widths: Float[np.ndarray, " step"],
+) -> Float[np.ndarray, "step component"]:
+    """The local line at each place with Gaussian weights; the mean where all is in one place."""
+    smoothed = np.empty(scores.shape)
+    for i, (place, width) in enumerate(zip(places, widths, strict=True)):
+        distance = (places - place) / width
         kernel = np.exp(-(distance**2) / 2)
         weights = kernel * (kernel @ distance**2 - (kernel @ distance) * distance)
+        weights = weights if weights.sum() > 0 else kernel
         smoothed[i] = weights @ scores / weights.sum()
     return smoothed
 
