@@ -90,7 +90,7 @@ def find_forms(
        centres, weighted by $1/S^2$ with $S$ the path's standard deviation in the plane;
     3. in turns deeper than the ball that holds circles and centres: on average over the planes
        $\varepsilon^2 / d^2 \le 1$, with $\varepsilon^2 = \rho^2 + r^2 + e^2$. Here $e$ is how far
-       the path goes in one standard deviation of the kernel, root mean square over training:
+       the path goes there in one standard deviation of the kernel, root mean square over two:
        nothing sharper can be seen.
 
     Its score has no unit, and is high where deep turns are sharp and agree. It is the mean

@@ -143,15 +143,19 @@ def find_turns(paths: Float[np.ndarray, "path node component"], scale: Scale) ->
     mean = np.average(paths, axis=1, weights=weights)[:, None]
     variances = np.average((paths - mean) ** 2, axis=1, weights=weights)
     sizes = np.sqrt(np.stack([variances[:, plane].sum(axis=1) for plane in planes], axis=1))
-    paces = np.average(velocity**2, axis=1, weights=np.gradient(places))
-    spans = np.sqrt(np.stack([paces[:, plane].sum(axis=1) for plane in planes], axis=1))
+    near = np.abs(places[:, None] - places) <= 1
+    near = near / near.sum(axis=1, keepdims=True)
+    paces = near @ velocity**2
+    going = [np.sqrt(paces[..., plane].sum(axis=2)) for plane in planes]
     found = [
         _turns_in_plane(
             paths[..., plane], velocity[..., plane], acceleration[..., plane], span, places
         )
-        for plane, span in zip(planes, spans.T, strict=True)
+        for plane, span in zip(planes, going, strict=True)
     ]
-    radii, depths, centers, vertices = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    radii, depths, centers, vertices, spans = (
+        np.stack(part, axis=1) for part in zip(*found, strict=True)
+    )
     points = np.zeros(paths.shape)
     shares = np.zeros((len(paths), paths.shape[2]))
     for p, plane in enumerate(planes):
@@ -160,7 +164,7 @@ def find_turns(paths: Float[np.ndarray, "path node component"], scale: Scale) ->
         shares[:, plane] += share
     points /= shares[:, None]
     projected = np.stack([points[..., plane] for plane in planes], axis=1)
-    blur = spans[..., None] ** 2 + radii**2 + ((projected - centers) ** 2).sum(axis=3)
+    blur = spans**2 + radii**2 + ((projected - centers) ** 2).sum(axis=3)
     with np.errstate(divide="ignore", invalid="ignore"):
         agree = (blur / depths**2).mean(axis=1) <= 1
         scores = (blur * sizes[..., None] ** 2 / depths**4).mean(axis=1) ** -0.5
@@ -171,15 +175,19 @@ def _turns_in_plane(
     paths: Float[np.ndarray, "path node 2"],
     velocity: Float[np.ndarray, "path node 2"],
     acceleration: Float[np.ndarray, "path node 2"],
-    span: Float[np.ndarray, " path"],
+    span: Float[np.ndarray, "path node"],
     places: Float[np.ndarray, " node"],
 ) -> tuple[
     Float[np.ndarray, "path node"],
     Float[np.ndarray, "path node"],
     Float[np.ndarray, "path node 2"],
     Float[np.ndarray, "path node"],
+    Float[np.ndarray, "path node"],
 ]:
-    """Radius, depth, centre and place of the sharpest vertex near each node."""
+    """Radius, depth, centre, place and span of the sharpest vertex near each node.
+
+    The span is how far the path goes there in a kernel's width.
+    """
     radii, normals = _bend(velocity, acceleration)
     inner = np.zeros(radii.shape, bool)
     # Written for radii, whose minima are maxima of the modulus of curvature.
@@ -192,7 +200,7 @@ def _turns_in_plane(
         depths[some] = _depths(paths[some[0]], some[1], normals[some])
     centers = paths + np.where(np.isfinite(radii), radii, 0)[..., None] * normals
     with np.errstate(divide="ignore"):
-        sharpness = np.where(inner, depths**2 / np.hypot(radii, span[:, None]), 0)
+        sharpness = np.where(inner, depths**2 / np.hypot(radii, span), 0)
     best = _sharpest_near(sharpness, places)
     row = np.arange(len(paths))[:, None]
     known = sharpness[row, best] > 0
@@ -201,6 +209,7 @@ def _turns_in_plane(
         np.where(known, depths[row, best], 0),
         np.where(known[..., None], centers[row, best], 0),
         np.where(known, best + _lowest(radii)[row, best], -1),
+        span[row, best],
     )
 
 
