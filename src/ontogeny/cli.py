@@ -261,11 +261,15 @@ def validate(
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
-    from ontogeny.views import finding, write_curves, write_report, write_stages
+    from ontogeny.views import finding, write_curves, write_forms, write_report, write_stages
 
     found = read_run(folder)
     write_curves(found, folder / "curves")
     write_stages(found, folder / "stages.json")
+    if found.forms and found.trajectory:
+        shares = found.trajectory.explained_variance_ratio.tolist()
+        distances = [dict(known) for known in found.form_distances]
+        write_forms(found.forms, folder / "forms.json", shares=shares, distances=distances)
     write_report(found, folder / "report.html")
     _print_stages(found)
     console = Console()
@@ -295,6 +299,49 @@ def stages(
         write_stages(found, json)
     for sentence in found.notes:
         Console(stderr=json is not None).print(Text(sentence), soft_wrap=True)
+
+
+@app.command
+def forms(
+    scores: Path,
+    *,
+    json: Annotated[
+        Path | None, Parameter(help="Write the forms to this file, and do not print them.")
+    ] = None,
+) -> None:
+    """Find forms in principal component scores: a CSV file with columns step, pc1, pc2, ...
+
+    A form is a place that the path turns around in every plane of two components. Its p-value is
+    how often a random walk as rough as the path draws one as good.
+    """
+    from ontogeny.analysis.nulls import weigh_forms
+    from ontogeny.analysis.scores import read_scores
+    from ontogeny.views.forms import (
+        FORM_HEADINGS,
+        component_notes,
+        form_table,
+        null_sentence,
+        variance_shares,
+        write_forms,
+    )
+
+    path = read_scores(scores)
+    found = weigh_forms(path.values, path.steps)
+    components = path.values.shape[1]
+    notes = [*path.notes, *component_notes(components)]
+    if json is not None:
+        shares = variance_shares(path.values).tolist()
+        write_forms(found, json, components=components, shares=shares, warnings=notes)
+    elif found.forms:
+        table = Table(*FORM_HEADINGS[:-1], box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in form_table(found.forms):
+            table.add_row(*map(Text, row[:-1]))
+        Console().print(table)
+        notes.append(null_sentence(found))
+    if not found.forms:
+        notes.append("No form: nowhere does the path turn in every plane at once.")
+    for sentence in notes:
+        Console().print(Text(sentence), soft_wrap=json is not None)
 
 
 @app.command

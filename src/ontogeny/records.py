@@ -6,7 +6,7 @@ are declared once, in its annotation; `ontogeny.storage` keeps one record as one
 
 ```
 measured    Chains  Outputs  References  Measurements  Curve
-concluded   Diagnosis  Calibration  Trajectory  Circles  Evidence  Milestone  Stage
+concluded   Diagnosis  Calibration  Trajectory  Circles  Form  Evidence  Milestone  Stage
             Variation
 ```
 """
@@ -16,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -238,6 +239,31 @@ class Circles:
 
     centers: Float[np.ndarray, "step 2"]
     radii: Float[np.ndarray, " step"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A place that the path of training turns around sharply, in every plane of two components.
+
+    Attributes:
+        step: Where the path turns.
+        low: From this step on it is under the influence of the form: at most twice as far from
+            it as where it is nearest.
+        high: Up to this step.
+        point: Where the form is in the space of the first components.
+        score: How deep and sharp the turn is and how well the planes agree, without unit.
+        p_value: Share of the paths of the least favourable null model whose best form scores at
+            least as high, None where no null model was drawn.
+        p_values: The same share for each null model, by its name.
+    """
+
+    step: int
+    low: int
+    high: int
+    point: tuple[float, ...]
+    score: float
+    p_value: float | None = None
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ from jaxtyping import Float
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
+from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
+from ontogeny.analysis.nulls import WeighedForms, weigh_forms
+from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
     Chains,
@@ -54,6 +57,9 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
+        forms: Places that the outputs turn around, weighed against chance.
+        form_distances: For each form the root mean square difference of its outputs from known
+            predictors, nearest first.
         milestones: Steps at which stages end, and candidates.
         stages: What lies between the milestones, in order.
         probes: Which probes were asked whether they have the same milestones.
@@ -71,6 +77,8 @@ class Report:
     diagnoses: tuple[Diagnosis, ...] = ()
     trajectory: Trajectory | None = None
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    forms: WeighedForms | None = None
+    form_distances: tuple[Mapping[str, float], ...] = ()
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
     probes: tuple[str, ...] = ()
@@ -167,6 +175,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
     trajectory, reference_scores = read_dynamics(measured)
+    forms, form_distances = read_forms(measured, trajectory)
     beside = Beside(
         loss=loss,
         metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
@@ -182,6 +191,8 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
+        forms=forms,
+        form_distances=form_distances,
         milestones=found.milestones,
         stages=found.stages,
         probes=found.probes,
@@ -319,6 +330,24 @@ def read_dynamics(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+
+
+def read_forms(
+    measured: Path, trajectory: Trajectory | None
+) -> tuple[WeighedForms | None, tuple[dict[str, float], ...]]:
+    """The forms of a trajectory, and how far each is from known predictors.
+
+    None from a trajectory that has too few checkpoints, or lies on a line.
+    """
+    if trajectory is None or len(trajectory.steps) < FEWEST_STEPS or trajectory.scores.shape[1] < 2:
+        return None, ()
+    forms = weigh_forms(trajectory.scores, trajectory.steps)
+    found = load_records(References, measured / "record_references")[:1]
+    return forms, tuple(
+        distances_to_references(lift(form, trajectory), references)
+        for references in found
+        for form in forms.forms
+    )
 
 
 def read_outputs(folder: Path) -> Outputs | None:

@@ -23,7 +23,9 @@ from ontogeny.analysis.reading import Report
 from ontogeny.records import Milestone, Stage
 from ontogeny.storage import whole_file
 from ontogeny.views.catalog import REFINED
-from ontogeny.views.figures import kept_milestones, plot_dynamics, plot_stages
+from ontogeny.views.dynamics import plot_dynamics, plot_scores
+from ontogeny.views.figures import kept_milestones, plot_stages
+from ontogeny.views.forms import FORM_HEADINGS, form_table, null_sentence
 from ontogeny.views.health import health_summary, health_table, refined_summary
 from ontogeny.views.marks import (
     PAGE_WIDTH,
@@ -237,6 +239,10 @@ def render_report(report: Report) -> str:
         variations=variation_table(report),
         stage_figure=_figure_data(plot_stages, report),
         dynamics_figure=_figure_data(plot_dynamics, report),
+        scores_figure=_figure_data(plot_scores, report),
+        form_headings=FORM_HEADINGS,
+        forms=form_table(report.forms.forms, report.form_distances) if report.forms else [],
+        null_sentence=null_sentence(report.forms) if report.forms else "",
         metrics_figure=_figure_data(plot_metrics, report),
         shares=_shares(report),
         has_refined=any(name.startswith(REFINED) for name in report.curves),
