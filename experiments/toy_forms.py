@@ -2,7 +2,7 @@
 
 python experiments/toy_forms.py PICTURE.html
 
-A mode of strength s that is learnt from size a at time d grows as s / (1 + (s/a - 1) exp(-s(t - d))),
+A mode of strength s that has size a at time d grows as s / (1 + (s/a - 1) exp(-s (t - d))),
 as in a deep linear network. With three of them the path goes from one saddle to the next along
 straight lines, so that its forms are known: (10, 0, 0) and (10, 6, 0).
 """

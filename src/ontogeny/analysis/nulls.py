@@ -25,8 +25,8 @@ from ontogeny.records import Form
 
 SURROGATES = 999
 
-BATCH = 37
-"""Surrogates that are drawn at a time."""
+BATCH = 1 << 22
+"""Surrogates are drawn so many at a time that their Gram matrices have as many entries."""
 
 CLOCK = 8.0
 """The run's local variance is an average over this many widths of the kernel."""
@@ -129,8 +129,9 @@ def surrogate_scores(
 ) -> Iterator[Float[np.ndarray, " path"]]:
     """The scores of the best forms of surrogates, some at a time."""
     rng = np.random.default_rng(seed)
-    for start in range(0, surrogates, BATCH):
-        paths = null.draw(min(BATCH, surrogates - start), rng)
+    batch = max(1, BATCH // len(null.path) ** 2)
+    for start in range(0, surrogates, batch):
+        paths = null.draw(min(batch, surrogates - start), rng)
         yield best_scores(paths, null.grid)
 
 
