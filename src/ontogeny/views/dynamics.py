@@ -53,7 +53,8 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     Returns:
         One panel for each plane, both axes to one scale: measured points in grey, the smoothed
         curve in the colours of the stages, every eighth osculating circle, the evolute, the
-        reference predictors, and forms as stars with their steps, full where p is at most 0.05.
+        reference predictors, and forms as stars, full where p is at most 0.05. Those, and the best
+        one, have their step beside them.
         The frame is laid around points, predictors and forms: circles and evolute end at it.
         Words if there is no trajectory of two components or more.
 
@@ -183,10 +184,11 @@ def _stands_out(form: Form) -> bool:
 
 def _form_marks(forms: Sequence[Form], plane: tuple[int, int]) -> go.Scatter:
     across, up = np.array([[form.point[component] for component in plane] for form in forms]).T
+    best = max(forms, key=lambda form: form.score)  # steps of weak ones would lie on each other
     return go.Scatter(
         x=across,
         y=up,
-        text=[f"{form.step:,}" for form in forms],
+        text=[f"{form.step:,}" if _stands_out(form) or form is best else "" for form in forms],
         hovertext=[describe_form(form) for form in forms],
         mode="markers+text",
         textposition="bottom center",
