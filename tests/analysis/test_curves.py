@@ -26,7 +26,8 @@ def test_a_smooth_function_and_its_derivative_come_back_within_their_errors():
     smooth = smooth_curve(curve_of(10 * np.sin(X)))
     x = np.log1p(smooth.steps)
     assert (np.abs(smooth.mean - 10 * np.sin(x)) <= 4 * smooth.stderr).all()
-    assert (np.abs(smooth.slope - 10 * np.cos(x)) <= 4 * smooth.slope_stderr).all()
+    # The grid is 0.03 wide: a second difference is off by 10 * 0.03**2 / 6, the ends by more.
+    assert (np.abs(smooth.slope - 10 * np.cos(x)) <= 4 * smooth.slope_stderr + 0.01).all()
     # Where checkpoints are 0.1 apart the errors are small.
     assert smooth.stderr[smooth.steps > 20].max() < 0.02
     assert smooth.slope_stderr[(smooth.steps > 20) & (smooth.steps < 90_000)].max() < 0.5
@@ -109,6 +110,12 @@ def test_the_correlation_of_known_errors_is_found(correlation):
     assert (smooth.stderr[200] > 0.5) == (correlation > 0.5)
 
 
+def test_peaks_and_corners_are_not_set_aside():
+    for values in (30 * np.exp(-(((X - 6) / 0.3) ** 2)), np.abs(X - 6), np.floor(X), np.exp(X)):
+        noisy = values + 1e-3 * np.ptp(values) * np.random.default_rng(12).normal(size=len(X))
+        assert smooth_curve(curve_of(noisy), grid=20, draws=2).outliers == ()
+
+
 def test_failed_estimates_are_set_aside_and_named():
     values = 10 * np.sin(X) + 0.3 * np.random.default_rng(9).normal(size=len(X))
     far = values.copy()
@@ -139,10 +146,8 @@ def test_offsets_that_chains_keep_are_not_taken_for_noise():
     smooth = smooth_curve(curve_of(values, stderr=1.0, chains=chains))
     np.testing.assert_allclose(np.interp(X, np.log1p(smooth.steps), smooth.mean), values, atol=0.02)
     # The level is as unsure as the mean of the eight offsets, the slope is not.
-    # Student's t with 7 degrees of freedom has a standard deviation of sqrt(7 / 5); 400 draws say
-    # it to a tenth.
-    expected = offset.std(ddof=1) / np.sqrt(8) * np.sqrt(7 / 5)
-    np.testing.assert_allclose(smooth.stderr, expected, rtol=0.3)
+    # 400 draws say a standard deviation to a twenty-eighth.
+    np.testing.assert_allclose(smooth.stderr, offset.std(ddof=1) / np.sqrt(8), rtol=4 / 28)
     assert smooth.slope_stderr[np.log1p(smooth.steps) > 3].max() < 0.5
 
 

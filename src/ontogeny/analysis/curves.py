@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ontogeny.analysis.process import fit_process, leave_one_out, posterior
+from ontogeny.analysis.process import fit_process, posterior
 from ontogeny.records import Curve
 
 FEWEST_POINTS = 5
@@ -152,8 +152,8 @@ def smooth_curve(
         steps=steps,
         mean=mean,
         stderr=functions.std(axis=0),
-        slope=np.gradient(mean, x),
-        slope_stderr=np.gradient(functions, x, axis=1).std(axis=0),
+        slope=np.gradient(mean, x, edge_order=2),
+        slope_stderr=np.gradient(functions, x, axis=1, edge_order=2).std(axis=0),
         length_scale=stretch * process.length_scale,
         noise=scale * float(np.median(process.noise)),
         correlation=process.correlation,
@@ -248,37 +248,36 @@ def _chosen(points: _Points, which: Bool[np.ndarray, " point"]) -> _Points:
 
 
 def _outliers(points: _Points) -> Bool[np.ndarray, " point"]:
-    """Single values that do not belong: found one after another, at most one in ten."""
-    good = np.ones(len(points.x), dtype=bool)
-    for _ in range(len(good) // 10):
-        kept = _chosen(points, good)
-        scale = kept.values.std()
-        if len(kept.x) <= FEWEST_POINTS or not scale > 1e-12 * np.abs(kept.values).max():
-            break
-        unit = (kept.values - kept.values.mean()) / scale
-        if not _suspicious(unit):
-            break
-        process = fit_process(kept.x, unit, kept.shared / scale, kept.own / scale, knots=1)
-        residual, expected = leave_one_out(process, unit)
-        z = np.abs(residual) / expected
-        worst = int(np.argmax(z))
-        nearby = np.abs(np.arange(len(z)) - worst)
-        typical = 1.5 * np.median(z[(nearby > 0) & (nearby <= 10)])
-        others = np.ptp(np.delete(unit, worst))
-        far = np.abs(residual[worst]) > OUTLIER_SHARE * others
-        if not (far and z[worst] > OUTLIER_SIGMAS * max(typical, 1.0)):
-            break
-        good[np.flatnonzero(good)[worst]] = False
-    return ~good
+    """Values that do not belong, at most one in ten.
 
-
-def _suspicious(unit: Float[np.ndarray, " point"]) -> bool:
-    """Whether a value is far from the median of the five around it, so that a fit is worth it."""
-    padded = np.pad(unit, 2, mode="reflect")
+    Suspects are far from the median of the five values around them. They are convicted by a process
+    that is fitted to all others.
+    """
+    padded = np.pad(points.values, 2, mode="reflect")
     median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
-    away = np.abs(unit - median)
-    least = OUTLIER_SHARE * np.ptp(unit)
-    return bool(away.max() > max(OUTLIER_SIGMAS * 1.5 * np.median(away), least))
+    away = np.abs(points.values - median)
+    usual = 1.5 * float(np.median(away))
+    least = np.sort(away)[-(len(away) // 10) - 1]
+    suspect = away > max(OUTLIER_SIGMAS * usual, float(least), 0.0)
+    others = _chosen(points, ~suspect)
+    span = np.ptp(others.values)
+    suspect &= away > OUTLIER_SHARE * span
+    scale = others.values.std()
+    if not suspect.any() or not scale > 1e-12 * np.abs(others.values).max():
+        return np.zeros(len(away), dtype=bool)
+    level = others.values.mean()
+    unit = (others.values - level) / scale
+    process = fit_process(others.x, unit, others.shared / scale, others.own / scale, knots=1)
+    weights, directions = posterior(process, points.x[suspect])
+    variance = (directions**2).sum(axis=0) + np.median(process.noise) ** 2
+    variance += (points.shared[suspect] / scale) ** 2 + (points.own[suspect] / scale) ** 2
+    residual = np.abs(points.values[suspect] - level - scale * (weights @ unit))
+    far = (residual > OUTLIER_SIGMAS * scale * np.sqrt(variance)) & (
+        residual > OUTLIER_SHARE * span
+    )
+    found = np.zeros(len(away), dtype=bool)
+    found[np.flatnonzero(suspect)[far]] = True
+    return found
 
 
 def chain_offsets(curve: Curve) -> Float[np.ndarray, "chain step"]:
@@ -331,14 +330,8 @@ def _own_variance(
 def _resampled(
     offsets: Float[np.ndarray, "chain point"], draws: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "draw point"]:
-    """Errors of the mean of the chains: means of as many chains, picked with replacement.
-
-    Each is stretched by a draw of how unsure the spread of so few chains is, as in Student's t.
-    """
-    n_chains = len(offsets)
-    if not n_chains:
-        return np.zeros((draws, offsets.shape[1]))
+    """Errors of the mean of the chains: means of as many, picked with replacement."""
+    n_chains = max(len(offsets), 1)
     share = rng.multinomial(n_chains, np.full(n_chains, 1 / n_chains), draws) / n_chains
-    stretch = np.sqrt((n_chains - 1) / rng.chisquare(n_chains - 1, (draws, 1)))
-    errors: np.ndarray = stretch * (share @ offsets)
+    errors: np.ndarray = share[:, : len(offsets)] @ offsets
     return errors
