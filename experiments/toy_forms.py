@@ -38,5 +38,7 @@ if __name__ == "__main__":
             f"{12 * form.step / 5000:.2f}" for form in find_forms(slow.scores[:, plane], steps)
         ]
         print(f"  PC{plane[0] + 1}-{plane[1] + 1} turns at t =", *found)
-    report = Report("The toy model of forms", trajectory=trajectory, forms=weighed)
-    plot_dynamics(report).write_html(sys.argv[1])
+    sparse = essential_dynamics(Outputs(steps[:1000], modes(STRENGTHS, 1000)))
+    forms = weigh_forms(sparse.scores, sparse.steps, surrogates=99)
+    report = Report("The toy model of forms", trajectory=sparse, forms=forms)
+    plot_dynamics(report).write_html(sys.argv[1], config={"displayModeBar": False})

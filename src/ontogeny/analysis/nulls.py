@@ -1,8 +1,8 @@
 r"""What chance draws: paths that head for nothing, as long, as fast and as rough as the run's own.
 
-A random walk in many dimensions has principal components that are cosines, and its path turns and
-agrees between planes like that of a network. So a form is weighed against surrogates that go
-through the same components, smoothing and detection. All of them are made from the scores alone:
+A random walk in many dimensions turns, and agrees between planes, like a network. So a form is
+weighed against surrogates that go through the same components, smoothing and detection. All of
+them are made from the scores alone:
 
 - `brownian`: a random walk in $D$ dimensions, seen on its principal components,
 - `ornstein_uhlenbeck`: the same, pulled back to where it started,
@@ -38,7 +38,7 @@ TRIALS = 8
 """Walks of each number of dimensions from which the roughness that belongs to it is learnt."""
 
 FASTEST = 50.0
-"""How often a mean-reverting walk forgets where it was over the run, at most; at least once."""
+"""How often a mean-reverting walk forgets where it was, at most; at least once."""
 
 
 def lissajous_shares(components: int) -> Float[np.ndarray, " component"]:
@@ -208,8 +208,7 @@ class Phases:
         paths = np.pad(drawn.cumsum(axis=1), ((0, 0), (1, 0), (0, 0)))
         found: Float[np.ndarray, "path node component"]
         found = _components(_between(places, even) @ paths, self.grid, paths.shape[2])
-        found = found @ self.shape.T
-        return found
+        return np.asarray(found @ self.shape.T)
 
 
 class NullModels(NamedTuple):
@@ -289,9 +288,7 @@ def _components(
             basis = np.linalg.qr(centered @ (centered.transpose(0, 2, 1) @ basis))[0]
         inner = np.linalg.svd(basis.transpose(0, 2, 1) @ centered, full_matrices=False)[0]
         directions = basis @ inner
-    scores: Float[np.ndarray, "path node component"]
-    scores = (directions[..., :components] / np.sqrt(weights)).astype(float)
-    return scores
+    return np.asarray(directions[..., :components] / np.sqrt(weights), float)
 
 
 # What the run suggests ----------------------------------------------------------------------------
@@ -304,7 +301,8 @@ def _white_noise(
 
     Noise of variance $\sigma^2$ gives second differences of variance $6 \sigma^2$ and, two steps
     apart, of covariance $\sigma^2$; a random walk gives 0 there. What is above that by less than
-    two standard errors is taken for a walk.
+    two standard errors is taken for a walk. Of a smooth path neighbouring differences agree, and
+    there is no noise.
     """
     second = np.diff(scores, 2, axis=0)
     squares = second**2
@@ -314,6 +312,7 @@ def _white_noise(
     local *= typical / np.maximum(local.mean(axis=0), 1e-300)
     products = second[2:] * second[:-2] / np.maximum(local[1:-1], 1e-300)
     share = products.mean() - 2 * products.std() / products.size**0.5
+    share *= bool((second[1:] * second[:-1]).mean() < 0)
     noise = np.pad(np.clip(share, 0, 1 / 6) * local, ((1, 1), (0, 0)), mode="edge")
     summed = np.add.reduceat(noise, grid.starts, axis=0)
     mean: Float[np.ndarray, "node component"] = summed / grid.weights[:, None] ** 2

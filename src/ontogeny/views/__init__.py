@@ -3,6 +3,7 @@
 from ontogeny.views.dynamics import plot_dynamics, plot_scores
 from ontogeny.views.figures import plot_stages
 from ontogeny.views.forms import form_table, write_forms
+from ontogeny.views.joint import plot_joint_dynamics
 from ontogeny.views.panels import plot_metrics
 from ontogeny.views.report import finding, render_report, stage_table, write_report
 from ontogeny.views.tables import write_curves, write_stages
@@ -12,6 +13,7 @@ __all__ = [
     "finding",
     "form_table",
     "plot_dynamics",
+    "plot_joint_dynamics",
     "plot_metrics",
     "plot_scores",
     "plot_stages",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,29 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     trajectory = report.trajectory
     if trajectory is None:
         return words("Essential dynamics has not been measured.")
-    n_components = min(COMPONENTS, trajectory.scores.shape[1])
-    if n_components < 2:
+    if trajectory.scores.shape[1] < 2:
         return words("The outputs move along a straight line only.")
+
+    def content(plane: tuple[int, int]) -> tuple[Float[np.ndarray, "2 2"], list[go.Scatter]]:
+        frame = _frame(report, trajectory, *plane)
+        return frame, list(_plane_traces(report, trajectory, plane, frame))
+
+    return planes_of(trajectory, content, width)
+
+
+def planes_of(
+    trajectory: Trajectory,
+    content: Callable[[tuple[int, int]], tuple[Float[np.ndarray, "2 2"], list[go.Scatter]]],
+    width: int = PAGE_WIDTH,
+) -> go.Figure:
+    """A panel for each two of the first three components, both axes to one scale.
+
+    Args:
+        trajectory: Says what share of the variance each component has.
+        content: The frame of a plane, as the ends of both axes, and what is in it.
+        width: Pixels to arrange the picture for.
+    """
+    n_components = min(COMPONENTS, trajectory.scores.shape[1])
     planes = list(itertools.combinations(range(n_components), 2))
     columns = columns_within(width, len(planes))
     rows = math.ceil(len(planes) / columns)
@@ -82,8 +102,7 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     )
     for place, (across, up) in enumerate(planes):
         row, column = place // columns + 1, place % columns + 1
-        frame = _frame(report, trajectory, across, up)
-        traces = list(_plane_traces(report, trajectory, (across, up), frame))
+        frame, traces = content((across, up))
         for trace in traces:
             trace.showlegend = trace.showlegend is not False and place == 0
         figure.add_traces(traces, rows=row, cols=column)
@@ -119,7 +138,11 @@ def _frame(
     marks = [scores[[across, up]] for scores in report.reference_scores.values()]
     marks += [np.array(form.point)[[across, up]] for form in forms_of(report)]
     plane = [trajectory.scores[:, [across, up]], trajectory.smoothed[:, [across, up]]]
-    points = np.concatenate([*plane, np.reshape(marks, (-1, 2))])
+    return square_around(np.concatenate([*plane, np.reshape(marks, (-1, 2))]))
+
+
+def square_around(points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "2 2"]:
+    """A square that holds points with some room: lower and upper end of each axis."""
     low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     half = 0.58 * max(float((high - low).max()), 1e-12)
     middle = (low + high) / 2
@@ -145,7 +168,16 @@ def _plane_traces(
         inside = ((circles.centers > frame[:, 0]) & (circles.centers < frame[:, 1])).all(axis=1)
         evolute = circles.centers[inside]
         yield _dots(evolute, "evolute", mode="markers", marker={"size": 3, "color": "black"})
-    for name, scores in report.reference_scores.items():
+    yield from diamonds(report.reference_scores, plane)
+    if forms := forms_of(report):
+        yield _form_marks(forms, plane)
+
+
+def diamonds(
+    reference_scores: Mapping[str, Float[np.ndarray, " component"]], plane: tuple[int, int]
+) -> Iterator[go.Scatter]:
+    """Known predictors with their names."""
+    for name, scores in reference_scores.items():
         yield go.Scatter(
             x=scores[[plane[0]]],
             y=scores[[plane[1]]],
@@ -157,8 +189,6 @@ def _plane_traces(
             showlegend=False,
             hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
         )
-    if forms := forms_of(report):
-        yield _form_marks(forms, plane)
 
 
 def forms_of(report: Report) -> tuple[Form, ...]:
