@@ -114,6 +114,8 @@ def test_white_noise_is_told_from_a_walk():
     grid, rng = lay_grid(steps), np.random.default_rng(5)
     walk = rng.normal(size=(3000, 3)).cumsum(axis=0)
     assert not _white_noise(walk, grid).any()
+    smooth = np.cos(np.pi * steps[:, None] / 3000 * [1, 2, 3])
+    assert not _white_noise(smooth, grid).any()
     noisy = 1e-3 * steps[:, None] + 0.5 * rng.normal(size=(3000, 3))
     found = (_white_noise(noisy, grid) * grid.weights[:, None]).mean()
     # Two standard errors are taken off; the products of 9,000 pairs have about unit variance.

@@ -32,7 +32,7 @@ CLOCK = 8.0
 """The run's local variance is an average over this many widths of the kernel."""
 
 DIMENSIONS = 4.0 ** np.arange(12)
-"""Factors by which a walk may have more dimensions than components, until it is all cosines."""
+"""A walk may have so many times more dimensions than components, until it is all cosines."""
 
 TRIALS = 8
 """Walks of each number of dimensions from which the roughness that belongs to it is learnt."""
@@ -301,8 +301,7 @@ def _white_noise(
 
     Noise of variance $\sigma^2$ gives second differences of variance $6 \sigma^2$ and, two steps
     apart, of covariance $\sigma^2$; a random walk gives 0 there. What is above that by less than
-    two standard errors is taken for a walk. Of a smooth path neighbouring differences agree, and
-    there is no noise.
+    two standard errors is taken for a walk. Neighbours that agree on average show no noise.
     """
     second = np.diff(scores, 2, axis=0)
     squares = second**2
