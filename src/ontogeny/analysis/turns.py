@@ -227,9 +227,9 @@ def _bend(
 ) -> tuple[Float[np.ndarray, "path node"], Float[np.ndarray, "path node 2"]]:
     """Radii of the osculating circles and unit vectors towards their centres.
 
-    Where a path turns back between the neighbours of a node it has a cusp as far as can be seen:
-    the radius is 0, and the vector points to where the path is pulled. Where the path is
-    straight, or stays at rest, the radius is infinite.
+    Where a path turns back between the neighbours of a node it has a cusp as far as can be seen.
+    The vector then points to where the path is pulled, and the radius is twice the distance to
+    where it stops: 0 at the tip. Where the path is straight, or stays at rest, it is infinite.
     """
     turning = velocity[..., 0] * acceleration[..., 1] - velocity[..., 1] * acceleration[..., 0]
     speed, pull = np.linalg.norm(velocity, axis=-1), np.linalg.norm(acceleration, axis=-1)
@@ -237,7 +237,7 @@ def _bend(
     cusp[:, 1:-1] = (velocity[:, :-2] * velocity[:, 2:]).sum(axis=2) <= 0
     left = np.stack([-velocity[..., 1], velocity[..., 0]], axis=-1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        radii = np.where(cusp, np.where(pull > 0, 0, np.inf), speed**3 / np.abs(turning))
+        radii = np.where(cusp, speed**2 / pull, speed**3 / np.abs(turning))
         normals = np.where(
             cusp[..., None],
             acceleration / pull[..., None],
