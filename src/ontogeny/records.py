@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -259,7 +259,7 @@ class Milestone:
     high: int | None
     probability: float | None
     kind: Literal["maximum", "minimum", "plateau"]
-    agrees: tuple[str, ...] = ()
+    agrees: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
