@@ -19,6 +19,7 @@ from ontogeny.records import Curve
 from ontogeny.views.marks import GREY, INK, TEMPLATE
 
 STEPS = np.unique(np.geomspace(1, 200_000, 130).astype(int))
+SIZE = 1.6
 ORANGE, BLUE = "#c8611a", "#2a6fa8"
 
 
@@ -34,8 +35,8 @@ def made_up():
     noise = np.random.default_rng(1).normal(size=len(x))
     for i in range(1, len(x)):
         noise[i] = 0.8 * noise[i - 1] + 0.6 * noise[i]
-    stderr = np.full((len(x), 1), 0.8)
-    return Curve("llc", "", STEPS, (truth + 0.8 * noise)[:, None], stderr)
+    stderr = np.full((len(x), 1), SIZE)
+    return Curve("llc", "", STEPS, (truth + SIZE * noise)[:, None], stderr)
 
 
 def figure():
@@ -86,23 +87,35 @@ def figure():
     counts = np.bincount(places.astype(int), minlength=len(steps)).reshape(-1, 5).sum(axis=1)
     share = counts / len(smooth.functions)
     picture.add_trace(
-        go.Bar(x=steps.reshape(-1, 5).mean(axis=1), y=share, marker_color=BLUE), row=3, col=1
+        go.Scatter(
+            x=steps.reshape(-1, 5).mean(axis=1),
+            y=share,
+            mode="lines",
+            line={"shape": "hvh", "width": 1, "color": BLUE},
+            fill="tozeroy",
+        ),
+        row=3,
+        col=1,
     )
     for one in milestones:
         picture.add_vrect(
             x0=one.low + 1, x1=one.high + 1, fillcolor=ORANGE, opacity=0.18, line_width=0
         )
         picture.add_vline(x=one.step + 1, line={"dash": "dot", "width": 1, "color": INK})
-    picture.update_xaxes(type="log", range=[0.6, 5.31])
+    picture.update_xaxes(type="log", range=[0.6, 5.31], dtick=1)
     picture.update_xaxes(title_text="training step (log scale)", row=3, col=1)
     picture.update_yaxes(title_text="LLC", row=1, col=1)
     picture.update_yaxes(title_text="slope", row=2, col=1)
     picture.update_yaxes(title_text="share", row=3, col=1)
     picture.update_layout(template=TEMPLATE, showlegend=False, width=1000, height=880)
+    picture.update_layout(margin={"l": 60, "r": 12, "t": 40, "b": 50})
+    picture.update_annotations(font_size=14)
     for one in milestones:
         print(one)
     return picture
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(figure().to_html(include_plotlyjs=True))
+    Path(sys.argv[1]).write_text(
+        figure().to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    )

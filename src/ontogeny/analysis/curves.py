@@ -259,6 +259,7 @@ def _outliers(points: _Points) -> Bool[np.ndarray, " point"]:
     usual = 1.5 * float(np.median(away))
     least = np.sort(away)[-(len(away) // 10) - 1]
     suspect = away > max(OUTLIER_SIGMAS * usual, float(least), 0.0)
+    suspect[[0, -1]] = False  # nothing beyond them says what to expect
     others = _chosen(points, ~suspect)
     span = np.ptp(others.values)
     suspect &= away > OUTLIER_SHARE * span

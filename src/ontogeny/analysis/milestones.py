@@ -261,10 +261,8 @@ def _plateaus(
         if slope[dip] >= tilt:
             continue
         steep = np.flatnonzero(slope >= tilt)
-        high, low = (
-            steep[steep < dip].max(initial=-1) + 1,
-            steep[steep > dip].min(initial=len(slope)),
-        )
+        high = int(steep[steep < dip].max(initial=-1)) + 1
+        low = int(steep[steep > dip].min(initial=len(slope)))
         flattest = high + int(np.argmin(slope[high:low]))
         i, p, j = start + high, start + flattest, start + low
         clear = min(
