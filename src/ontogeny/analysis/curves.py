@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ontogeny.analysis.process import fit_process, posterior
+from ontogeny.analysis.threads import on_one_thread
 from ontogeny.records import Curve
 
 FEWEST_POINTS = 5
@@ -81,6 +82,7 @@ class _Points:
     steps: Float[np.ndarray, " point"]
 
 
+@on_one_thread
 def smooth_curve(
     curve: Curve,
     grid: int = 400,

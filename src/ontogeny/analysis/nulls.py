@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter1d
 
 from ontogeny.analysis.forms import best_scores, find_forms, leading
+from ontogeny.analysis.threads import on_one_thread
 from ontogeny.analysis.turns import Grid, lay_grid, on_grid
 from ontogeny.records import Form
 
@@ -77,6 +78,7 @@ class WeighedForms:
     noise: float
 
 
+@on_one_thread
 def weigh_forms(
     scores: Float[np.ndarray, "step component"],
     steps: Int[np.ndarray, " step"],
