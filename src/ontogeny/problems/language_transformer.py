@@ -117,7 +117,9 @@ class LanguageModel(nn.Module):
         return normal_x
 
 
-def by_head(x: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "example head position d_head"]:
+def by_head(
+    x: Tensor, weight: Tensor, bias: Tensor
+) -> Float[Tensor, "example head position d_head"]:
     """What each head makes of the residual stream."""
     return torch.einsum("epm,hmd->ehpd", x, weight) + bias[:, None]
 
