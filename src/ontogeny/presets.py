@@ -27,7 +27,7 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.probes.landscape import moving_weights
-from ontogeny.problems import Problem, find, regression, untrained
+from ontogeny.problems import Problem, find, language, regression, untrained
 from ontogeny.problems.problem import on_data
 from ontogeny.runs import Run, address_of, create_run, open_run, settings_of
 from ontogeny.storage import differences, name_of, read_json, read_plan, whole_file
@@ -344,6 +344,36 @@ def _paper(seed: int, device: str) -> Plan:
     return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements)
 
 
+def plan_language(size: Size, seed: int, device: str = "cpu") -> Plan:
+    """The attention-only language model."""
+    if size != "quick":
+        raise ValueError(f"the language model has no {size} preset yet; there is quick")
+    training = Training(
+        steps=2500,
+        batch_size=64,
+        schedule="constant",
+        weight_decay=0.05,
+        log_checkpoints=120,
+        linear_checkpoints=120,
+        seed=seed,
+        threads=2,
+        device=device,
+    )
+    steps = checkpoint_steps(training)
+    sampler = Sampler(draws=150, burn_in=50, batch_size=24, seed=seed)
+    batch = FixedBatch(examples=256)
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, spread(steps, 22, 12)),
+        *_cheap(Metrics(examples=512), batch, steps),
+    )
+    notes = (
+        "The language is synthetic: a table of bigrams, and in each row a few triggers whose "
+        "successors are drawn afresh, so that a two-layer model must build an induction head.",
+    )
+    title = f"Trigger-bigram language, {size} preset, seed {seed}"
+    return Plan(title, notes, "LM", language(triggers=8), training, measurements)
+
+
 def _title(size: Size, seed: int) -> str:
     return f"In-context linear regression, {size} preset, seed {seed}"
 
@@ -359,4 +389,7 @@ def _cheap(
     )
 
 
-SYSTEMS: Mapping[str, Callable[..., Plan]] = {"regression": plan_regression}
+SYSTEMS: Mapping[str, Callable[..., Plan]] = {
+    "language": plan_language,
+    "regression": plan_regression,
+}
