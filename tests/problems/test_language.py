@@ -126,8 +126,8 @@ def test_a_table_of_bigrams_has_the_bigram_score_of_its_entropy():
     assert every.names == ("bigram",)
     world = TriggerBigrams(8, 16, 2)
     found = measured(problem, bigram_model(bigram_chances(world, torch.arange(8))))
-    assert found["bigram_score"][""] == pytest.approx(found["bigram_entropy"][""], abs=1e-4)
-    assert found["loss"][""] == pytest.approx(found["loss_without_positions"][""])
+    assert found["bigram_score"][""] == pytest.approx(float(found["bigram_entropy"][""]), abs=1e-4)
+    assert found["loss"][""] == pytest.approx(float(found["loss_without_positions"][""]))
 
 
 def test_an_induction_circuit_scores_one():
