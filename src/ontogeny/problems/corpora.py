@@ -11,21 +11,26 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy import sparse
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from ontogeny.storage import whole_file
 
 HELD_OUT = 50  # one document in so many
+WORDS = 1000  # of each length whose last token is predicted
+READ = 500_000  # held-out tokens among which words are looked for
+PIECE = 10_000_000  # tokens whose bigrams are counted at a time
 END = "<|endoftext|>"  # between documents, and first in each row
 FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
 
@@ -38,13 +43,19 @@ class Corpus:
         tokenizer: Of the text.
         train: Its tokens, documents one after another, each followed by the end token.
         held_out: Those of the documents that nothing is trained on.
-        bigrams: How often each token follows each other in `train`.
+        bigrams: How often each token follows each other in `train`, for pairs that do.
     """
 
     tokenizer: Tokenizer
     train: Int[np.ndarray, " token"]
     held_out: Int[np.ndarray, " token"]
-    bigrams: Float[np.ndarray, "token token"]
+    bigrams: sparse.csr_array
+
+    @property
+    def end(self) -> int:
+        """The token between documents."""
+        token: int = self.tokenizer.token_to_id(END)  # type: ignore[assignment]
+        return token
 
 
 def draw_text(
@@ -164,53 +175,73 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
 
     Args:
         source: Which text.
-        d_vocab: Tokens in the vocabulary, with the end token, which is the last.
+        d_vocab: Tokens in the vocabulary, with the end token.
         tokenizer: The file of a tokenizer, in the format of the library `tokenizers`; by default a
             byte-level BPE of this size is trained on the text.
 
     Raises:
         ValueError: There is no such source or tokenizer, or it has not `d_vocab` tokens.
     """
-    given = Path(tokenizer).read_bytes() if tokenizer else b""
+    given = read_tokenizer(tokenizer) if tokenizer else b""
     key = hashlib.blake2b(given, digest_size=8)
     key.update(f"{fingerprint(source)} {d_vocab}".encode())
     folder = cache_folder() / key.hexdigest()
-    if not (folder / "bigrams.npy").exists():  # the last that is written
+    if not (folder / "bigrams.npz").exists():  # the last that is written
         folder.mkdir(parents=True, exist_ok=True)
         write_tokens(source, d_vocab, given, folder)
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("train", "held_out", "bigrams")
-    }
-    return Corpus(Tokenizer.from_file(str(folder / "tokenizer.json")), **arrays)
+    return Corpus(
+        tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+        train=np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False),
+        held_out=np.load(folder / "held_out.npy", mmap_mode="r", allow_pickle=False),
+        bigrams=sparse.csr_array(sparse.load_npz(folder / "bigrams.npz")),
+    )
+
+
+def read_tokenizer(path: str) -> bytes:
+    """The content of a tokenizer's file.
+
+    Raises:
+        ValueError: There is none, or it is no tokenizer.
+    """
+    try:
+        content = Path(path).read_bytes()
+        Tokenizer.from_str(content.decode())
+    except Exception as error:  # the library raises nothing more particular
+        raise ValueError(f"{path} is not the file of a tokenizer: {error}") from None
+    return content
 
 
 def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
     """Tokenize a source into files, each whole or not at all."""
     made = Tokenizer.from_str(given.decode()) if given else train_tokenizer(source, d_vocab)
-    if made.get_vocab_size() != d_vocab or made.token_to_id(END) is None:
+    end = made.token_to_id(END)
+    if made.get_vocab_size() != d_vocab or end is None:
         raise ValueError(
-            f"the tokenizer has {made.get_vocab_size()} tokens and should have {d_vocab}, "
+            f"the tokenizer has {made.get_vocab_size()} tokens and must have {d_vocab}, "
             f"{END} among them"
         )
-    end, kind = made.token_to_id(END), np.min_scalar_type(d_vocab)
-    parts: dict[str, list[Any]] = {"train": [], "held_out": []}
+    parts: dict[str, list[np.ndarray]] = {"train": [], "held_out": []}
     for number, document in enumerate(documents(source)):
-        tokens = np.array([*made.encode(document).ids, end], dtype=kind)
+        tokens = np.array([*made.encode(document).ids, end], dtype=np.min_scalar_type(d_vocab))
         parts["held_out" if number % HELD_OUT == HELD_OUT - 1 else "train"].append(tokens)
-    if not parts["held_out"]:  # a single document, such as one book: its end is held out
-        whole = np.concatenate(parts["train"])
-        parts = {
-            "train": [whole[: -len(whole) // HELD_OUT]],
-            "held_out": [whole[-len(whole) // HELD_OUT :]],
-        }
+    if not parts["held_out"]:  # few documents, such as one book: the end of the text is held out
+        parts["train"], parts["held_out"] = (
+            [part] for part in split_off(np.concatenate(parts["train"]))
+        )
     arrays = {name: np.concatenate(tokens) for name, tokens in parts.items()}
-    arrays["bigrams"] = count_bigrams(arrays["train"], d_vocab)
     with whole_file(folder / "tokenizer.json") as file:
         file.write(made.to_str().encode())
     for name, array in arrays.items():
         with whole_file(folder / f"{name}.npy") as file:
             np.save(file, array, allow_pickle=False)
+    with whole_file(folder / "bigrams.npz") as file:
+        sparse.save_npz(file, count_bigrams(arrays["train"], d_vocab))
+
+
+def split_off(tokens: Int[np.ndarray, " token"]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens without their last part, and that part."""
+    first = len(tokens) - max(1, len(tokens) // HELD_OUT)
+    return tokens[:first], tokens[first:]
 
 
 def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
@@ -228,15 +259,41 @@ def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
     return tokenizer
 
 
-def count_bigrams(
-    tokens: Int[np.ndarray, " token"], d_vocab: int
-) -> Float[np.ndarray, "token token"]:
-    """How often each token follows each other, counted in one pass.
+def count_bigrams(tokens: Int[np.ndarray, " token"], d_vocab: int) -> sparse.csr_array:
+    """How often each token follows each other, counted in one pass, for any vocabulary.
 
     Examples:
-        >>> count_bigrams(np.array([0, 1, 1, 0, 1]), 2).tolist()
+        >>> count_bigrams(np.array([0, 1, 1, 0, 1]), 2).toarray().tolist()
         [[0.0, 2.0], [1.0, 1.0]]
     """
-    pairs = tokens[:-1].astype(np.int64) * d_vocab + tokens[1:]
-    counts: np.ndarray = np.bincount(pairs, minlength=d_vocab**2).reshape(d_vocab, d_vocab)
-    return counts.astype(np.float64)
+    total = sparse.csr_array((d_vocab, d_vocab))
+    for start in range(0, len(tokens) - 1, PIECE):
+        part = tokens[start : start + PIECE + 1].astype(np.int64)
+        ones = np.ones(len(part) - 1)
+        counted = sparse.coo_array((ones, (part[:-1], part[1:])), shape=(d_vocab, d_vocab))
+        total = sparse.csr_array(total + counted.tocsr())
+    return total
+
+
+def chances_after(corpus: Corpus, tokens: Int[Tensor, "..."]) -> Float[Tensor, "... d_vocab"]:
+    """The table of bigrams: the probabilities of what follows some tokens in the training text.
+
+    Anything may follow a token that never occurs in it.
+    """
+    rows = corpus.bigrams[tokens.flatten().cpu().numpy()].toarray()
+    total = rows.sum(axis=1, keepdims=True)
+    chances = np.where(total, rows / np.maximum(total, 1), 1 / rows.shape[1])
+    return torch.from_numpy(chances).float().to(tokens.device).view(*tokens.shape, -1)
+
+
+@lru_cache(maxsize=16)
+def words_of(corpus: Corpus, length: int) -> Int[Tensor, "word token"]:
+    """The most frequent words of the held-out text that have a given number of tokens.
+
+    A word is a run of letters with the space before it. No rows if there is none.
+    """
+    text = corpus.tokenizer.decode(corpus.held_out[:READ].tolist())
+    words = [word for word, _ in Counter(re.findall(r" [^\W\d_]+", text)).most_common()]
+    tokens = [encoded.ids for encoded in corpus.tokenizer.encode_batch(words)]
+    chosen = [ids for ids in tokens if len(ids) == length][:WORDS]
+    return torch.tensor(chosen, dtype=torch.long).reshape(len(chosen), length)

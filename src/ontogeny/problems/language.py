@@ -29,6 +29,7 @@ from ontogeny.metrics import (
     self_attention,
     weight_norm,
 )
+from ontogeny.problems.corpora import chances_after, draw_text, open_corpus, words_of
 from ontogeny.problems.language_transformer import Attention, LanguageModel, Shape
 from ontogeny.problems.problem import Problem, Row
 from ontogeny.problems.trigger_bigrams import TriggerBigrams, bigram_chances, draw_rows
@@ -37,6 +38,7 @@ from ontogeny.streams import random_stream
 
 PAPER_CONTEXT = 1024
 EARLY, LATE = 50, 500  # the tokens whose losses the paper's ICL score compares
+NGRAMS = (2, 3, 4)
 CHUNK = 2**24  # logits at a time
 
 
@@ -45,6 +47,8 @@ class Language:
     """A language and the transformer that learns it.
 
     Attributes:
+        corpus: The text, as in `ontogeny.problems.corpora`; the trigger-bigram language if empty.
+        tokenizer: The file of its tokenizer; by default one is trained on the text.
         d_vocab: Tokens in the vocabulary.
         n_ctx: Tokens in a row.
         n_layers: Layers of attention.
@@ -56,6 +60,8 @@ class Language:
         sites: At how many random positions of each row outputs are followed.
     """
 
+    corpus: str = ""
+    tokenizer: str = ""
     d_vocab: int = 32
     n_ctx: int = 64
     n_layers: int = 2
@@ -78,11 +84,14 @@ class Source(NamedTuple):
         train: Draws rows to learn from: how many, and with which generator.
         held_out: Draws rows to be tested on.
         chances: The table of bigrams: of some tokens, the probabilities of what follows each.
+        words: Words of a given number of tokens, with the token that begins a row before them; of
+            a language that has words.
     """
 
     train: Callable[[int, torch.Generator], Tensor]
     held_out: Callable[[int, torch.Generator], Tensor]
     chances: Callable[[Tensor], Tensor]
+    words: Callable[[int], Tensor] | None = None
 
 
 def language(**settings: Any) -> Problem:
@@ -129,6 +138,17 @@ def language(**settings: Any) -> Problem:
 
 def source_of(setting: Language) -> Source:
     """The rows that a setting names."""
+    if setting.corpus:
+        corpus = open_corpus(setting.corpus, setting.d_vocab, setting.tokenizer)
+        train, held_out = (
+            partial(draw_text, tokens, corpus.end, setting.n_ctx)
+            for tokens in (corpus.train, corpus.held_out)
+        )
+
+        def words(length: int) -> Tensor:
+            return functional.pad(words_of(corpus, length), (1, 0), value=corpus.end)
+
+        return Source(train, held_out, partial(chances_after, corpus), words)
     world = TriggerBigrams(
         setting.d_vocab, setting.n_ctx, setting.triggers, setting.sharpness, setting.table_seed
     )
@@ -261,6 +281,8 @@ def measure_language(
     tokens = source.held_out(examples, stream("rows"))
     yield from performance(model, tokens)
     yield from bigrams(model, source, tokens, stream("bigram sites"))
+    if source.words:
+        yield from ngrams(model, source.words, tokens)
     yield from repetition(model, examples, stream("repetition"))
     yield from head_scores(model, examples, stream("heads"))
     yield from attention(model, tokens)
@@ -306,6 +328,30 @@ def bigrams(
     chances = source.chances(tokens[rows, sites])
     yield "bigram_score", ("",), average(cross_entropy(model.unembed(x), chances))
     yield "bigram_entropy", ("",), average(torch.special.entr(chances).sum(dim=-1))
+
+
+def ngrams(
+    model: LanguageModel,
+    words: Callable[[int], Tensor],
+    tokens: Int[Tensor, "row position"],
+) -> Iterator[Row]:
+    """How much better the last token of a word is predicted than others at its place.
+
+    `ngram_score` is the loss on rows of text at the place where a word of n tokens ends, over the
+    loss of the last token of such words: 1 for a network that does not know them. The paper took
+    the loss one token later, `ngram_score_as_published`.
+    """
+    lengths = [n for n in NGRAMS if len(words(n)) and n + 1 < tokens.shape[1]]
+    if not lengths:
+        return
+    by_position = losses_of(model, tokens).mean(dim=0)
+    found = [average(losses_of(model, words(n).to(tokens.device))[:, -1]) for n in lengths]
+    items = tuple(map(str, lengths))
+    losses = Estimate(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+    yield "ngram_loss", items, losses
+    places = torch.tensor(lengths, device=tokens.device)
+    yield "ngram_score", items, by_position[places - 1] / losses.values
+    yield "ngram_score_as_published", items, by_position[places] / losses.values
 
 
 def repetition(model: LanguageModel, examples: int, generator: torch.Generator) -> Iterator[Row]:
