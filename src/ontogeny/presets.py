@@ -437,8 +437,8 @@ def _paper_language(seed: int, device: str) -> Plan:
         *_cheap(Metrics(examples=1000), FixedBatch(examples=1000), steps),
     )
     notes = (
-        f"The paper's settings on another corpus, {corpus}: its own is a part of the Pile that must "
-        "be downloaded; name it, or a text of yours, in the variable ONTOGENY_CORPUS.",
+        f"The paper's settings on another corpus, {corpus}: its own, a part of the Pile, must be "
+        "downloaded; name it, or a text of yours, in the variable ONTOGENY_CORPUS.",
     )
     title = f"Attention-only language model, the paper's settings on {corpus}, seed {seed}"
     return Plan(title, notes, "LM", problem, training, measurements)
