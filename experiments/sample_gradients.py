@@ -6,10 +6,10 @@ At each checkpoint of a regression run: the paper's protocol (SGLD, ε = 3e-4, c
 draws on minibatches of 1,024, no burn-in), a long reference at the same (nβ, γ), and three
 replicates of our own chains with seeds of their own. An error is the distance from the reference,
 which has a standard error of its own; the paper's is that of a mean over ten chains, its spread
-taken from as many as were run. Noise of the minibatches heats the reference by a quarter of what it
-heats ours. A forward pass counts as a third of a gradient. Measurements are kept in the run's
+taken from as many as were run. Noise of the minibatches heats the reference as much as it heats
+ours. A forward pass counts as a third of a gradient. Measurements are kept in the run's
 folder, so the script goes on where it was interrupted; on one core a checkpoint takes a quarter of
-an hour for each chain of the paper's protocol, and as long for the rest.
+an hour for each chain of the paper's protocol, and half an hour for the rest.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PAPER = Sampler(
 )  # fmt: skip
 OURS = Sampler(
     **TARGET, method="underdamped", step_size=1e-4, momentum=0.8, chains=4, draws=2000,
-    burn_in=700, batch_size=64, pairing=5,
+    burn_in=700, batch_size=256, pairing=5,
 )  # fmt: skip
 REFERENCE = replace(
     OURS, momentum=0.9, chains=2, draws=2400, burn_in=1200, batch_size=512, pairing=10, seed=100

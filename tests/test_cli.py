@@ -329,3 +329,69 @@ def test_help_is_instant_because_nothing_heavy_is_imported():
         "sys.exit(bool(heavy))\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+# Plain files --------------------------------------------------------------------------------------
+
+
+def table_of(path, folder, name="scores.csv"):
+    rows = np.column_stack([100 * np.arange(1, len(path) + 1), path])
+    header = ",".join(["step", *(f"pc{k + 1}" for k in range(path.shape[1]))])
+    np.savetxt(folder / name, rows, delimiter=",", header=header, comments="", fmt="%.9g")
+    return folder / name
+
+
+def corner(count=120, components=3):
+    """Straight to the middle, and back another way."""
+    along = np.arange(count) - count / 2
+    path = np.minimum(along, 0)[:, None] * [1.0, 1.0, 0.2]
+    path += np.maximum(along, 0)[:, None] * [-1.0, -0.3, -1.0]
+    path += 0.1 * np.random.default_rng(0).normal(size=path.shape)
+    return path[:, :components]
+
+
+def test_forms_of_a_table_become_json_or_a_table(tmp_path, capfd):
+    table = table_of(corner(), tmp_path)
+    assert command("forms", table, "--json", tmp_path / "forms.json") == 0
+    found = json.loads((tmp_path / "forms.json").read_text())
+    best = max(found["forms"], key=lambda form: form["score"])
+    assert abs(best["step"] - 6_000) <= 300
+    assert best["low"] <= best["step"] <= best["high"]
+    assert len(best["point"]) == 3
+    assert best["p_value"] <= 0.01
+    assert found["warnings"] == []
+    assert command("forms", table) == 0
+    assert f"{best['step']:,}" in capfd.readouterr().out
+
+
+def test_forms_in_one_plane_say_what_that_means(tmp_path, capfd):
+    table = table_of(corner(components=2), tmp_path)
+    assert command("forms", table, "--json", tmp_path / "forms.json") == 0
+    assert "make one plane" in capfd.readouterr().out
+    assert "make one plane" in json.loads((tmp_path / "forms.json").read_text())["warnings"][0]
+
+
+def test_a_straight_path_has_no_form(tmp_path, capfd):
+    line = np.outer(np.arange(50), [1.0, 2.0, 3.0])
+    assert command("forms", table_of(line, tmp_path), "--json", tmp_path / "none.json") == 0
+    assert "No form" in capfd.readouterr().out
+    assert json.loads((tmp_path / "none.json").read_text())["forms"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (corner(7), "forms need 8 checkpoints or more, not 7"),
+        (corner(components=1), "there is no pc2 in: step, pc1"),
+        (corner() * [1, 0, 1], "the path does not move along component 2"),
+    ],
+)
+def test_tables_that_have_no_forms_to_find_get_one_sentence(path, sentence, tmp_path, capfd):
+    assert command("forms", table_of(path, tmp_path)) == 1
+    assert sentence in " ".join(capfd.readouterr().err.split())
+
+
+def test_forms_of_a_run_stand_in_a_file_for_machines(finished):
+    found = json.loads((finished / "forms.json").read_text())
+    assert len(found["distances"]) == len(found["forms"])
+    assert found["null"]["surrogates"] == 999

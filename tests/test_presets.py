@@ -279,7 +279,7 @@ def test_without_a_plan_for_chains_nothing_can_be_changed(folder, tmp_path_facto
     described["measurements"] = described["measurements"][1:]
     (folder / "plan.json").write_text(json.dumps(described))
     for place in (folder, tmp_path_factory.mktemp("empty")):
-        with pytest.raises(ValueError, match=r"no plan\.json that says at which steps to sample"):
+        with pytest.raises(ValueError, match=r"no plan\.json that says once at which steps to"):
             plan_chains(place, {})
 
 

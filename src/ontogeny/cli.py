@@ -1,5 +1,6 @@
 """The same verbs, from a shell."""
 
+import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -166,7 +167,9 @@ def measure(
     Settings of the sampler change the plan; weights and data add to it.
     """
     from ontogeny.presets import measure_as_planned, plan_chains
+    from ontogeny.workers import check_device
 
+    check_device(device)
     if sampling.given() or weights or data or checkpoints is not None:
         plan_chains(folder, sampling.given(), weights or (), data, checkpoints, again)
     measure_as_planned(folder, device)
@@ -187,7 +190,12 @@ def calibrate(
         float,
         Parameter(help="κ: how many times flatter than the stiffest a direction may be to count."),
     ] = 200.0,
-    draws: Annotated[int, Parameter(help="Draws of each short chain, half of them burn-in.")] = 200,
+    draws: Annotated[
+        int | None,
+        Parameter(
+            help="Draws of each short chain, half of them burn-in; by default enough to relax."
+        ),
+    ] = None,
     steps: Annotated[
         list[int] | None,
         Parameter(negative="", help="Checkpoints to look at; some over log-step by default."),
@@ -195,17 +203,13 @@ def calibrate(
     device: Device = "cpu",
 ) -> None:
     """Find settings of the sampler for a whole run: curvature, a rule, a map, one cell."""
-    from dataclasses import replace
-
     from ontogeny.analysis.calibration import explain
     from ontogeny.probes.calibration import calibrate, short_chains
     from ontogeny.runs import open_run
     from ontogeny.storage import read_plan, save_record
     from ontogeny.views.calibration import python_line, shell_line, write_calibration
 
-    sampler = short_chains(folder, nbeta, draws)
-    if method:
-        sampler = replace(sampler, method=method)
+    sampler = short_chains(folder, nbeta, draws, method, dynamic_range)
     run = open_run(folder)
     found = calibrate(run, sampler, steps=steps or (), dynamic_range=dynamic_range, device=device)
     save_record(found, folder / "calibration.npz")
@@ -228,6 +232,10 @@ def validate(
     from ontogeny.storage import whole_file
     from ontogeny.validation import HEADINGS, as_json, cells, validate
 
+    if json is not None:  # before an hour of measuring
+        json.parent.mkdir(parents=True, exist_ok=True)
+        if json.is_dir() or not os.access(json.parent, os.W_OK):
+            raise ValueError(f"cannot write to {json}")
     outcomes = []
     for outcome in validate(quick):
         outcomes.append(outcome)
@@ -253,22 +261,87 @@ def validate(
 def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
-    from ontogeny.views import finding, stage_table, write_curves, write_report, write_stages
+    from ontogeny.views import finding, write_curves, write_forms, write_report, write_stages
 
     found = read_run(folder)
     write_curves(found, folder / "curves")
     write_stages(found, folder / "stages.json")
+    if found.forms and found.trajectory:
+        shares = found.trajectory.explained_variance_ratio.tolist()
+        distances = [dict(known) for known in found.form_distances]
+        write_forms(found.forms, folder / "forms.json", shares=shares, distances=distances)
     write_report(found, folder / "report.html")
+    _print_stages(found)
     console = Console()
-    if found.stages:
-        title = Text(found.title, style="table.title")
-        table = Table(*STAGE_HEADINGS, title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in stage_table(found):
-            table.add_row(*map(Text, row))
-        console.print(table)
     for sentence in (finding(found), *found.notes, *found.missing):
         console.print(Text(sentence))
     console.print(Text(f"Report: {folder / 'report.html'}"), soft_wrap=True)
+
+
+@app.command
+def stages(
+    curve: Path,
+    *,
+    loss: Annotated[Path | None, Parameter(help="The test loss, in the same shape.")] = None,
+    json: Annotated[
+        Path | None, Parameter(help="Write what stages.json of a run holds, and print no table.")
+    ] = None,
+    prefix: Annotated[str, Parameter(help="What the names of the stages begin with.")] = "S",
+) -> None:
+    """Find the stages of any curve: a CSV file with columns step, value and, if known, stderr."""
+    from ontogeny.analysis.plain import read_curves_alone
+    from ontogeny.views import write_stages
+
+    found = read_curves_alone(curve, loss, prefix)
+    if json is None:
+        _print_stages(found)
+    else:
+        write_stages(found, json)
+    for sentence in found.notes:
+        Console(stderr=json is not None).print(Text(sentence), soft_wrap=True)
+
+
+@app.command
+def forms(
+    scores: Path,
+    *,
+    json: Annotated[
+        Path | None, Parameter(help="Write the forms to this file, and do not print them.")
+    ] = None,
+) -> None:
+    """Find forms in principal component scores: a CSV file with columns step, pc1, pc2, ...
+
+    A form is a place that the path turns around in every plane of two components. Its p-value is
+    how often a random walk as rough as the path draws one as good.
+    """
+    from ontogeny.analysis.nulls import weigh_forms
+    from ontogeny.analysis.scores import read_scores
+    from ontogeny.views.forms import (
+        FORM_HEADINGS,
+        component_notes,
+        form_table,
+        null_sentence,
+        variance_shares,
+        write_forms,
+    )
+
+    path = read_scores(scores)
+    found = weigh_forms(path.values, path.steps)
+    components = path.values.shape[1]
+    notes = [*path.notes, *component_notes(components)]
+    if json is not None:
+        shares = variance_shares(path.values).tolist()
+        write_forms(found, json, components=components, shares=shares, warnings=notes)
+    elif found.forms:
+        table = Table(*FORM_HEADINGS[:-1], box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in form_table(found.forms):
+            table.add_row(*map(Text, row[:-1]))
+        Console().print(table)
+        notes.append(null_sentence(found))
+    if not found.forms:
+        notes.append("No form: nowhere does the path turn in every plane at once.")
+    for sentence in notes:
+        Console().print(Text(sentence), soft_wrap=json is not None)
 
 
 @app.command
@@ -278,6 +351,21 @@ def status(folder: Path) -> None:
 
     for part in read_status(folder):
         print(part)
+
+
+def _print_stages(found: Any) -> None:
+    from ontogeny.views import stage_table
+
+    if found.stages:
+        title = Text(found.title, style="table.title")
+        table = Table(*STAGE_HEADINGS, title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in stage_table(found):
+            table.add_row(*map(Text, row[: len(STAGE_HEADINGS)]))
+        console = Console()
+        console.print(table)
+        for row in stage_table(found):
+            if row.formed:
+                console.print(Text(f"{row.stage}: {row.formed}"))
 
 
 def main(words: list[str] | None = None) -> None:

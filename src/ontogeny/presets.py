@@ -127,7 +127,7 @@ def measure_as_planned(folder: Path, device: str = "cpu") -> None:
             except TypeError as error:
                 failures.append(f"{folder / 'plan.json'} has an impossible setting: {error}")
     if failures:
-        raise RuntimeError("; ".join(failures))
+        raise RuntimeError("; ".join(dict.fromkeys(failures)))
 
 
 def plan_chains(
@@ -155,8 +155,10 @@ def plan_chains(
     """
     plan = read_plan(folder)
     chosen = [a for a in (plan or {}).get("measurements", ()) if name_of(a) == "sample_chains"]
-    if plan is None or not chosen:
-        raise ValueError(f"{folder} has no plan.json that says at which steps to sample chains")
+    if plan is None or len(chosen) != 1:
+        raise ValueError(
+            f"{folder} has no plan.json that says once at which steps to sample chains"
+        )
     (asked,) = chosen
     steps = asked["steps"]
     if checkpoints is not None:

@@ -6,7 +6,8 @@ are declared once, in its annotation; `ontogeny.storage` keeps one record as one
 
 ```
 measured    Chains  Outputs  References  Measurements  Curve
-concluded   Diagnosis  Calibration  Trajectory  Circles  Milestone  Stage
+concluded   Diagnosis  Calibration  Trajectory  Circles  Form  Evidence  Milestone  Stage
+            Variation
 ```
 """
 
@@ -15,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -240,6 +242,31 @@ class Circles:
 
 
 @dataclass(frozen=True)
+class Form:
+    """A place that the path of training turns around sharply, in every plane of two components.
+
+    Attributes:
+        step: Where the path turns.
+        low: From this step on it is under the influence of the form: at most twice as far from
+            it as where it is nearest.
+        high: Up to this step.
+        point: Where the form is in the space of the first components.
+        score: How deep and sharp the turn is and how well the planes agree, without unit.
+        p_value: Share of the paths of the least favourable null model whose best form scores at
+            least as high, None where no null model was drawn.
+        p_values: The same share for each null model, by its name.
+    """
+
+    step: int
+    low: int
+    high: int
+    point: tuple[float, ...]
+    score: float
+    p_value: float | None = None
+    p_values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Milestone:
     """A step at which a stage ends.
 
@@ -250,6 +277,7 @@ class Milestone:
         probability: Share of the functions that the curve might be in which the rule finds it,
             None where the rule has none.
         kind: A maximum, a minimum, or a near-plateau between two rises or two falls.
+        agrees: Other probes that have a milestone there too.
     """
 
     step: int
@@ -257,6 +285,24 @@ class Milestone:
     high: int | None
     probability: float | None
     kind: Literal["maximum", "minimum", "plateau"]
+    agrees: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A curve that moved within a stage.
+
+    Attributes:
+        curve: Its name, with the item if it has items, such as `previous_token_score 1.2`.
+        before: Its value where the stage begins.
+        after: Its value where the stage ends.
+        z: The change, in standard errors.
+    """
+
+    curve: str
+    before: float
+    after: float
+    z: float
 
 
 @dataclass(frozen=True)
@@ -271,6 +317,11 @@ class Stage:
         delta_loss: Change of the test loss.
         delta_llc: Change of the local learning coefficient.
         delta_llc_stderr: Standard error of `delta_llc`, nan where unknown.
+        type_probability: Share of the functions that the curve might be which rise, or fall, over
+            the stage; nan where unknown.
+        delta_loss_stderr: Standard error of `delta_loss`, nan where unknown.
+        evidence: The other curves that moved most within the stage.
+        formed: What formed in it, in one sentence made of the evidence.
     """
 
     name: str
@@ -280,6 +331,25 @@ class Stage:
     delta_loss: float
     delta_llc: float
     delta_llc_stderr: float
+    type_probability: float = np.nan
+    delta_loss_stderr: float = np.nan
+    evidence: tuple[Evidence, ...] = ()
+    formed: str = ""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Which milestones are still there if the curve is read in another way.
+
+    Attributes:
+        what: What is different.
+        steps: Where the milestones are then, None for each that is not.
+        others: Milestones that are there then and were not before.
+    """
+
+    what: str
+    steps: tuple[int | None, ...]
+    others: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 from sklearn.decomposition import PCA
 
+from ontogeny.analysis import dynamics
 from ontogeny.analysis.dynamics import (
     essential_dynamics,
     osculating_circles,
     project,
+    smooth_along_arc,
     smooth_trajectory,
 )
 from ontogeny.records import Outputs
@@ -173,6 +175,67 @@ def test_a_trajectory_carries_its_scores_smoothed():
     trajectory = essential_dynamics(outputs_of(some_outputs(12)), width=0.1)
     expected = smooth_trajectory(trajectory.scores, trajectory.steps, 0.1)
     np.testing.assert_array_equal(trajectory.smoothed, expected)
+
+
+# Along the path ----------------------------------------------------------------------------------
+
+
+def test_along_the_path_smoothing_does_not_depend_on_the_pace():
+    """Half a circle of length pi: the kernel is the same arc whether it is gone evenly or not."""
+    t = np.linspace(0, 1, 2001)
+    found = []
+    for pace in (t, t**2 * (3 - 2 * t)):
+        angle = np.pi * pace
+        smooth, along = smooth_along_arc(curve(np.cos(angle), np.sin(angle)), 1 + np.arange(2001))
+        middle = np.argmin(np.abs(angle - np.pi / 2))
+        # A kernel that spans the angle h lowers the radius by the factor exp(-h²/2).
+        assert np.linalg.norm(smooth[middle]) == pytest.approx(
+            np.exp(-((0.012 * np.pi) ** 2) / 2), abs=2e-5
+        )
+        found.append(along[-1])
+    np.testing.assert_allclose(found, np.pi, rtol=0.01)
+
+
+def test_along_the_path_a_long_rest_is_one_point():
+    path = np.concatenate([np.linspace(0, 1, 100), np.ones(300), np.linspace(1, 2, 100)])
+    trembling = np.stack([path, 1e-3 * np.random.default_rng(0).normal(size=500)], axis=1)
+    steps = np.arange(1, 501)
+    rest = slice(150, 350)
+    in_steps = np.std(smooth_trajectory(trembling, steps, 0.012)[rest, 1])
+    along = np.std(smooth_along_arc(trembling, steps, 0.012)[0][rest, 1])
+    assert along < in_steps / 3
+
+
+def test_a_path_without_length_is_refused():
+    with pytest.raises(ValueError, match="no length to smooth along"):
+        smooth_along_arc(np.ones((9, 2)), np.arange(9))
+
+
+# Many checkpoints --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [2, 300])
+def test_components_without_the_gram_matrix_are_the_same(monkeypatch, rank):
+    rng = np.random.default_rng(13)
+    values = rng.normal(size=(200, rank)).cumsum(axis=0) @ rng.normal(size=(rank, 500)) + 3
+    outputs = outputs_of(values.astype(np.float32))
+    exact = essential_dynamics(outputs)
+    monkeypatch.setattr(dynamics, "LARGEST_GRAM", 100)
+    iterated = essential_dynamics(outputs, block=64)
+    assert iterated.scores.shape == exact.scores.shape == (200, min(4, rank))
+    # A residual of 1e-7 of the first eigenvalue, over gaps of at least a hundredth of it.
+    np.testing.assert_allclose(
+        iterated.scores, exact.scores, atol=1e-5 * np.abs(exact.scores).max()
+    )
+    np.testing.assert_allclose(
+        iterated.explained_variance_ratio, exact.explained_variance_ratio, rtol=1e-8
+    )
+
+
+def test_without_the_gram_matrix_outputs_that_never_change_are_refused(monkeypatch):
+    monkeypatch.setattr(dynamics, "LARGEST_GRAM", 5)
+    with pytest.raises(ValueError, match="the same at all 7 checkpoints"):
+        essential_dynamics(outputs_of(np.full((7, 11), 0.1)))
 
 
 # The null ----------------------------------------------------------------------------------------

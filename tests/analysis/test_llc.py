@@ -89,7 +89,7 @@ def test_a_chain_that_failed_after_its_burn_in_or_during_it_has_failed():
 
 
 def test_where_all_chains_failed_there_is_no_value():
-    good, bad = chains_of([[1.2] * 4] * 2, step=1), chains_of([[np.nan] * 4] * 2, step=2)
+    good, bad = chains_of([[1.2] * 4] * 2, step=1), chains_of([[1.2] + [np.nan] * 3] * 2, step=2)
     for curve in (estimate_llc([good, bad]), llc_by_position([good, bad])):
         assert np.isfinite(curve.values[0]).all()
         assert np.isnan(curve.values[1]).all()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ontogeny.analysis import gather_curves, read_run, read_status
-from ontogeny.analysis.reading import read_refined, refined_curves
+from ontogeny.analysis.dynamics import essential_dynamics
+from ontogeny.analysis.reading import read_forms, read_refined, refined_curves
 from ontogeny.records import Chains, Measurements, Outputs, References
 from ontogeny.storage import load_record, save_record
 
@@ -259,3 +260,34 @@ def test_tables_that_lack_a_quantity_leave_a_gap():
     assert curves["a"].items == ("x", "y")
     np.testing.assert_array_equal(curves["a"].values, [[1, 2], [np.nan, 3]])
     np.testing.assert_array_equal(curves["b"].values, [[np.nan], [4]])
+
+
+# Forms --------------------------------------------------------------------------------------------
+
+
+def test_forms_come_with_their_distances_from_known_predictors(tmp_path):
+    steps = np.arange(40) * 10
+    along = (steps - 200) / 400
+    path = np.minimum(along, 0)[:, None] * [1.0, 1, 0.2] - np.maximum(along, 0)[:, None] * [
+        1,
+        0.3,
+        1,
+    ]
+    outputs = Outputs(steps, path @ np.random.default_rng(0).normal(size=(3, 12)))
+    values = np.stack([outputs.values[20], outputs.values[0]])
+    labels = np.arange(12)[:, None]
+    references = References(("x",), labels, ("corner", "start"), values)
+    save_record(references, tmp_path / "record_references" / "00000000.npz")
+    weighed, distances = read_forms(tmp_path, essential_dynamics(outputs))
+    best = max(range(len(weighed.forms)), key=lambda i: weighed.forms[i].score)
+    assert abs(weighed.forms[best].step - 200) <= 10
+    assert list(distances[best]) == ["corner", "start"]
+    assert len(distances) == len(weighed.forms)
+
+
+def test_too_few_checkpoints_or_directions_have_no_forms(tmp_path):
+    assert read_forms(tmp_path, None) == (None, ())
+    rows = np.random.default_rng(0).normal(size=(7, 20))
+    assert read_forms(tmp_path, essential_dynamics(Outputs(np.arange(7), rows))) == (None, ())
+    line = np.outer(np.arange(9.0), np.ones(20))
+    assert read_forms(tmp_path, essential_dynamics(Outputs(np.arange(9), line))) == (None, ())

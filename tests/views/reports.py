@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ontogeny.analysis.nulls import WeighedForms
 from ontogeny.analysis.reading import Report
-from ontogeny.records import Chains, Curve, Diagnosis, Milestone, Stage, Trajectory
+from ontogeny.records import Chains, Curve, Diagnosis, Form, Milestone, Stage, Trajectory
 
 EMPTY = Report("Nothing")
 STEPS = np.array([0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000])
@@ -44,6 +45,15 @@ def chains_at(step, rises, burn_in=0, initial=1.0, **more):
     )
 
 
+def forms():
+    """Two forms, one of which stands out."""
+    chances = ({"brownian": 0.001, "ornstein_uhlenbeck": 0.002, "phase_randomised": 0.06}, {})
+    first = Form(20, 10, 50, (1.0, 2.0, 0.5), 15.7, 0.001, chances[0])
+    return WeighedForms(
+        (first, Form(500, 200, 1000, (-2.0, 1.5, 3.0), 0.31, 0.6)), 999, 48.0, 1.0, 0.0
+    )
+
+
 def full():
     """A run of five stages in which one estimate is suspect and one failed."""
     n = len(STEPS)
@@ -71,6 +81,8 @@ def full():
         ),
         trajectory=trajectory(spiral, STEPS),
         reference_scores={"ridge": np.array([1.0, 2.0, 3.0])},
+        forms=forms(),
+        form_distances=({"ridge": 0.25, "zero": 1.5}, {"zero": 0.1}),
         milestones=(
             Milestone(10, 8, 12, 0.97, "plateau"),
             Milestone(100, None, None, None, "maximum"),

@@ -73,14 +73,14 @@ def test_every_stage_note_gap_setting_and_verdict_is_there():
 def test_the_caption_warns_of_random_walks_and_gives_the_shares():
     page = own_part(page_of_full())
     assert "random walk" in page
-    assert "61, 15 and 7 %" in page
+    assert "60.8, 15.2 and 6.8 %" in page
     assert "56.3, 15.2 and 6.8\N{NO-BREAK SPACE}%" in page
 
 
-def test_four_figures_are_valid_json_in_a_wide_and_a_narrow_layout():
+def test_five_figures_are_valid_json_in_a_wide_and_a_narrow_layout():
     figures = figure_data(page_of_full())
     assert list(figures) == [
-        f"figure-{name}" for name in ("stages", "dynamics", "metrics", "traces")
+        f"figure-{name}" for name in ("stages", "dynamics", "scores", "metrics", "traces")
     ]
     for figure in figures.values():
         assert figure["data"]
@@ -93,7 +93,7 @@ def test_values_that_are_not_finite_stay_out_of_the_json():
     curves = {name: curve(name, wild, stderr=np.inf) for name in ("loss", "llc", "weight_norm")}
     many = curve("many", np.full((len(STEPS), 30), np.nan), tuple(map(str, range(30))))
     report = replace(full(), curves=curves | {"many": many})
-    assert len(figure_data(render_report(report))) == 4
+    assert len(figure_data(render_report(report))) == 5
 
 
 @pytest.mark.parametrize("part", COLLECTIONS)
@@ -136,7 +136,7 @@ def test_text_of_users_is_shown_letter_by_letter():
     assert "<b>bold" not in page
     assert "alert(1)</script>" not in page
     assert "&lt;b&gt;bold" in page
-    assert len(figure_data(page)) == 4
+    assert len(figure_data(page)) == 5
 
 
 def test_a_long_table_of_health_is_folded_but_its_troubles_are_not():

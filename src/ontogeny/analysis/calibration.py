@@ -155,8 +155,9 @@ def judge(chains: Chains) -> Verdict:
 
     Returns:
         `failed` if a chain diverged or single draws spike, as when a step is almost too long;
-        `moving` if the halves of the chains differ by more than three standard errors; else `ok`.
-        Chains this short are not asked for many effective draws.
+        `moving` if the halves of the chains differ by more than three standard errors, or if fewer
+        draws follow burn-in than flat directions take to relax; else `ok`. Chains this short are
+        not asked for many effective draws.
 
     Examples:
         >>> rising = np.linspace(0.0, 1.0, 200)[None] * np.ones((2, 1))
@@ -167,7 +168,8 @@ def judge(chains: Chains) -> Verdict:
     diagnosis = diagnose(chains)
     if diagnosis.failed or spike_reasons(kept_draws(chains)):
         return "failed"
-    return "moving" if abs(diagnosis.drift) > DRIFT_LIMIT else "ok"
+    short = chains.losses.shape[1] - chains.burn_in < chains.relaxation
+    return "moving" if short or abs(diagnosis.drift) > DRIFT_LIMIT else "ok"
 
 
 def find_plateau(

@@ -223,7 +223,9 @@ def mixing_reasons(rhat: float, ess: float, chains: int) -> list[str]:
 
 def length_reasons(draws: int, relaxation: float) -> list[str]:
     """Whether chains are so short that they may agree because none has moved in flat directions."""
-    if not draws < relaxation < np.inf:
+    if relaxation == np.inf:
+        return ["without localization flat directions never relax; give some"]
+    if not draws < relaxation:
         return []
     return [
         f"{draws:,} draws after burn-in, and flat directions need {relaxation:,.0f} to relax; "

@@ -8,7 +8,7 @@ a cusp wherever curvature is stationary.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 from scipy import linalg
 
 from ontogeny.records import Circles, Outputs, Trajectory
@@ -16,9 +16,16 @@ from ontogeny.records import Circles, Outputs, Trajectory
 ONSET = 0.2
 """Early in training the smoothing kernel is this share of the step wide."""
 
+LARGEST_GRAM = 1500
+"""Of more checkpoints the components are iterated, without the Gram matrix."""
+
+ITERATIONS = 20
+PRECISION = 1e-7
+"""What is left of an eigenvector's equation when iterations end, as a share of the largest one."""
+
 
 def essential_dynamics(
-    outputs: Outputs, components: int = 4, *, width: float = 0.012, block: int = 2048
+    outputs: Outputs, components: int = 4, *, width: float = 0.012, block: int = 512
 ) -> Trajectory:
     r"""Principal components of outputs over training, centred and not standardised.
 
@@ -26,7 +33,9 @@ def essential_dynamics(
     scores are $\sqrt{\lambda_k}\, u_k$, the loadings are $X^\top u_k / \sqrt{\lambda_k}$ and the
     variance ratios are $\lambda_k / \operatorname{tr} X X^\top$. The Gram matrix is summed over
     blocks of outputs in double precision, so that beside the outputs there is only ever one
-    block and twice the square of the number of checkpoints in memory.
+    block and twice the square of the number of checkpoints in memory. Of more than 1,500
+    checkpoints it is only ever multiplied with a few vectors, block by block, until these are its
+    eigenvectors to a part in $10^7$.
 
     A high-dimensional random walk explains 61 %, 15 % and 7 % by its first three components and
     moves along them like cosines (Antognini and Sohl-Dickstein 2018): a large share is not yet
@@ -63,12 +72,10 @@ def essential_dynamics(
     steps, values = outputs.steps, outputs.values
     mean = _mean_over_training(outputs)
     blocks = [slice(start, start + block) for start in range(0, len(mean), block)]
-    gram = np.zeros((len(steps), len(steps)))
-    for columns in blocks:
-        centered = values[:, columns] - mean[columns]
-        gram += centered @ centered.T
-    variance = float(gram.trace())
-    eigenvalues, directions = _largest_eigenpairs(gram, components, float(mean @ mean))
+    solve = _eigenpairs if len(steps) <= LARGEST_GRAM else _iterated_eigenpairs
+    eigenvalues, directions, variance = solve(outputs, mean, components, blocks)
+    if not len(eigenvalues):
+        raise ValueError(f"the outputs are the same at all {len(steps)} checkpoints")
     lengths = np.sqrt(eigenvalues)
     loadings = np.empty((len(lengths), len(mean)))
     for columns in blocks:
@@ -97,28 +104,68 @@ def _mean_over_training(outputs: Outputs) -> Float[np.ndarray, " output"]:
     return mean
 
 
-def _largest_eigenpairs(
-    gram: Float[np.ndarray, "step step"], components: int, squared_mean: float
-) -> tuple[Float[np.ndarray, " component"], Float[np.ndarray, "step component"]]:
-    n, epsilon = len(gram), float(np.finfo(np.float64).eps)
+Eigenpairs = tuple[Float[np.ndarray, " component"], Float[np.ndarray, "step component"], float]
+"""Of the Gram matrix, largest first, and its trace."""
+
+
+def _eigenpairs(
+    outputs: Outputs, mean: Float[np.ndarray, " output"], components: int, blocks: list[slice]
+) -> Eigenpairs:
+    n = len(outputs.steps)
+    gram = np.zeros((n, n))
+    for columns in blocks:
+        centered = outputs.values[:, columns] - mean[columns]
+        gram += centered @ centered.T
+    variance, kept = float(gram.trace()), _kept(components, n)
+    ascending, vectors = linalg.eigh(gram, subset_by_index=(n - kept, n - 1), overwrite_a=True)
+    moved = ascending > _rounding(n, variance, mean)
+    return ascending[moved][::-1], vectors[:, moved][:, ::-1], variance
+
+
+def _iterated_eigenpairs(
+    outputs: Outputs, mean: Float[np.ndarray, " output"], components: int, blocks: list[slice]
+) -> Eigenpairs:
+    """The same without the Gram matrix: subspace iteration with three times as many vectors."""
+    n, kept = len(outputs.steps), _kept(components, len(outputs.steps))
+    start = np.random.default_rng(0).normal(size=(n, min(n, 3 * kept + 8)))
+    basis, variance = np.linalg.qr(start)[0], 0.0
+    for iteration in range(ITERATIONS):
+        product = np.zeros_like(basis)
+        for columns in blocks:
+            centered = outputs.values[:, columns] - mean[columns]
+            product += centered @ (centered.T @ basis)
+            if iteration == 0:
+                variance += float(np.einsum("so,so->", centered, centered))
+        inner, turn = np.linalg.eigh(basis.T @ product)
+        eigenvalues, turn = inner[::-1][:kept], turn[:, ::-1][:, :kept]
+        directions = basis @ turn
+        left = np.linalg.norm(product @ turn - directions * eigenvalues, axis=0).max()
+        if left <= max(PRECISION * eigenvalues[0], _rounding(n, variance, mean)):
+            break
+        basis = np.linalg.qr(product)[0]
+    moved = eigenvalues > _rounding(n, variance, mean)
+    return eigenvalues[moved], directions[:, moved], variance
+
+
+def _kept(components: int, n: int) -> int:
     if components < 1:
         raise ValueError(f"there must be at least one component, not {components}")
-    components = min(components, n)
-    # Rounding leaves this much along directions in which nothing moves: from the eigenvalues
-    # themselves, and from a mean that is off by n epsilon at each of n checkpoints.
-    rounding = n * epsilon * gram.trace() + n * (n * epsilon) ** 2 * squared_mean
-    ascending, vectors = linalg.eigh(
-        gram, subset_by_index=(n - components, n - 1), overwrite_a=True
-    )
-    moved = ascending > rounding
-    if not moved.any():
-        raise ValueError(f"the outputs are the same at all {n} checkpoints")
-    return ascending[moved][::-1], vectors[:, moved][:, ::-1]
+    return min(components, n)
+
+
+def _rounding(n: int, variance: float, mean: Float[np.ndarray, " output"]) -> float:
+    """What rounding leaves along directions in which nothing moves.
+
+    From the eigenvalues themselves, and from a mean that is off by n epsilon at each of n
+    checkpoints.
+    """
+    epsilon = float(np.finfo(np.float64).eps)
+    return n * epsilon * variance + n * (n * epsilon) ** 2 * float(mean @ mean)
 
 
 def smooth_trajectory(
     scores: Float[np.ndarray, "step component"],
-    steps: Int[np.ndarray, " step"],
+    steps: Real[np.ndarray, " step"],
     width: float = 0.012,
 ) -> Float[np.ndarray, "step component"]:
     r"""Scores smoothed over training, with a kernel that widens as training slows down.
@@ -157,19 +204,86 @@ def smooth_trajectory(
     References:
         J. Fan and I. Gijbels, *Local Polynomial Modelling and Its Applications* (1996).
     """
+    return _local_lines(scores, steps, kernel_widths(steps, width))
+
+
+def smooth_along_arc(
+    scores: Float[np.ndarray, "step component"],
+    steps: Real[np.ndarray, " step"],
+    width: float = 0.012,
+) -> tuple[Float[np.ndarray, "step component"], Float[np.ndarray, " step"]]:
+    r"""Scores smoothed with a kernel that is as wide everywhere along the path.
+
+    The path is first smoothed over training, by `smooth_trajectory`; the length of this,
+    $s(t) = \int |\dot x|\, dt$, then takes the place of the step: the value at $s$ is the local
+    line with Gaussian weights of standard deviation $\text{width} \cdot s(T)$. Where a path dwells,
+    a kernel in steps shows every tremble, and this one a point; where it rushes, the other way
+    round.
+
+    Args:
+        scores: Positions along the components.
+        steps: Increasing training steps, in any spacing.
+        width: Width of the kernel, as a share of the path's length.
+
+    Returns:
+        Smoothed scores, and how far along the path each checkpoint is, from 0 on.
+
+    Raises:
+        ValueError: As for `smooth_trajectory`, or the path does not move.
+
+    Examples:
+        >>> line = np.outer(np.arange(6), [3.0, 4.0])
+        >>> smooth, along = smooth_along_arc(line, np.arange(6))
+        >>> smooth[3].round(6).tolist(), along.round(6).tolist()
+        ([9.0, 12.0], [0.0, 5.0, 10.0, 15.0, 20.0, 25.0])
+    """
+    path = smooth_trajectory(scores, steps, width)
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    along = np.append(0.0, lengths.cumsum())
+    if not along[-1] > 1e-12 * np.abs(path).max():
+        raise ValueError("the path does not move; it has no length to smooth along")
+    kernel = np.full(len(along), width * along[-1])
+    return _local_lines(scores, along, np.maximum(kernel, np.gradient(along))), along
+
+
+def _local_lines(
+    scores: Float[np.ndarray, "step component"],
+    places: Real[np.ndarray, " step"],
+    widths: Float[np.ndarray, " step"],
+) -> Float[np.ndarray, "step component"]:
+    """The local line at each place with Gaussian weights; the mean where all is in one place."""
+    smoothed = np.empty(scores.shape)
+    for i, (place, width) in enumerate(zip(places, widths, strict=True)):
+        distance = (places - place) / width
+        kernel = np.exp(-(distance**2) / 2)
+        weights = kernel * (kernel @ distance**2 - (kernel @ distance) * distance)
+        weights = weights if weights.sum() > 0 else kernel
+        smoothed[i] = weights @ scores / weights.sum()
+    return smoothed
+
+
+def kernel_widths(
+    steps: Real[np.ndarray, " step"], width: float = 0.012
+) -> Float[np.ndarray, " step"]:
+    """The standard deviation of the smoothing kernel at each step, as for `smooth_trajectory`.
+
+    Raises:
+        ValueError: There is only one checkpoint, `steps` do not increase, or `width` is not
+            positive.
+
+    Examples:
+        >>> kernel_widths(np.arange(0, 50_000, 10))[[100, 4000]].round().tolist()
+        [190.0, 598.0]
+    """
     if len(steps) < 2 or not (np.diff(steps) > 0).all():
         raise ValueError("smoothing needs two or more checkpoints, sorted by step")
     if not width > 0:
         raise ValueError(f"the width of the smoothing must be positive; it is {width}")
     late = width * steps[-1]
-    kernel_widths = np.maximum(late * steps / np.hypot(steps, late / ONSET), np.gradient(steps))
-    smoothed = np.empty_like(scores)
-    for i, (step, kernel_width) in enumerate(zip(steps, kernel_widths, strict=True)):
-        distance = (steps - step) / kernel_width
-        kernel = np.exp(-(distance**2) / 2)
-        weights = kernel * (kernel @ distance**2 - (kernel @ distance) * distance)
-        smoothed[i] = weights @ scores / weights.sum()
-    return smoothed
+    widths: Float[np.ndarray, " step"] = np.maximum(
+        late * steps / np.hypot(steps, late / ONSET), np.gradient(steps.astype(float))
+    )
+    return widths
 
 
 def osculating_circles(

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
+from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
+from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
-from ontogeny.analysis.stages import find_milestones, find_stages
+from ontogeny.analysis.nulls import WeighedForms, weigh_forms
+from ontogeny.analysis.turns import FEWEST_STEPS
+from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
     Chains,
     Curve,
@@ -25,6 +28,7 @@ from ontogeny.records import (
     References,
     Stage,
     Trajectory,
+    Variation,
 )
 from ontogeny.storage import (
     file_of,
@@ -53,8 +57,13 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
-        milestones: Steps at which stages end.
+        forms: Places that the outputs turn around, weighed against chance.
+        form_distances: For each form the root mean square difference of its outputs from known
+            predictors, nearest first.
+        milestones: Steps at which stages end, and candidates.
         stages: What lies between the milestones, in order.
+        probes: Which probes were asked whether they have the same milestones.
+        variations: What becomes of the milestones if the curve is read in another way.
         settings: Section, name and value of every setting that made the run.
         missing: What was planned but is not measured, in words.
         traces: The chains at an early, a middle and a late checkpoint.
@@ -68,8 +77,12 @@ class Report:
     diagnoses: tuple[Diagnosis, ...] = ()
     trajectory: Trajectory | None = None
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    forms: WeighedForms | None = None
+    form_distances: tuple[Mapping[str, float], ...] = ()
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
+    probes: tuple[str, ...] = ()
+    variations: tuple[Variation, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     traces: tuple[Chains, ...] = ()
@@ -150,29 +163,40 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     chains = load_records(Chains, measured / "sample_chains")
     curves = read_curves(measured)
     if chains:
-        found = (
+        estimates = (
             estimate_llc(chains, burn_in),
             llc_by_position(chains, burn_in),
             initial_loss(chains),
         )
-        curves |= {curve.name: curve for curve in found}
+        curves |= {curve.name: curve for curve in estimates}
     refined = read_refined(measured)
     curves |= refined_curves(refined, burn_in)
     # The sampler's batches are many more than those of the metrics, and the same at every step.
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
-    smooth_llc, milestones, stages = read_stages(curves.get("llc"), loss, prefix)
     trajectory, reference_scores = read_dynamics(measured)
+    forms, form_distances = read_forms(measured, trajectory)
+    beside = Beside(
+        loss=loss,
+        metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
+        trajectory=trajectory,
+        measured=read_variants(measured, chains, burn_in),
+    )
+    found = read_development(curves.get("llc"), beside, prefix)
     return Report(
         title=str(plan.get("title", folder.name)),
-        notes=tuple(plan.get("notes", ())),
+        notes=(*plan.get("notes", ()), *found.notes),
         curves=curves,
-        smooth_llc=smooth_llc,
+        smooth_llc=found.smooth_llc,
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
-        milestones=milestones,
-        stages=stages,
+        forms=forms,
+        form_distances=form_distances,
+        milestones=found.milestones,
+        stages=found.stages,
+        probes=found.probes,
+        variations=found.variations,
         settings=read_settings(folder),
         missing=tuple(_missing(folder)) if plan else (),
         traces=tuple(
@@ -285,21 +309,9 @@ def gather_curves(tables: Sequence[Measurements]) -> dict[str, Curve]:
     }
 
 
-def read_stages(
-    llc: Curve | None, loss: Curve | None, prefix: str
-) -> tuple[Curve | None, tuple[Milestone, ...], tuple[Stage, ...]]:
-    """The smoothed learning coefficient, its milestones and stages; nothing from too few points."""
-    if llc is None or np.isfinite(llc.values).sum() < FEWEST_POINTS:
-        return None, (), ()
-    smooth = smooth_curve(llc)
-    steps, first = np.unique(np.round(smooth.steps).astype(int), return_index=True)
-    mean, stderr = smooth.mean[first, None], smooth.stderr[first, None]
-    milestones = find_milestones(llc)
-    return (
-        Curve("llc", llc.unit, steps, mean, stderr),
-        milestones,
-        find_stages(llc, loss, milestones, prefix),
-    )
+def _told_elsewhere(name: str) -> bool:
+    """Whether a curve is the learning coefficient or the loss, which are no evidence of more."""
+    return name in ("loss", "initial_loss", "training_loss") or name.split("_")[0] == "llc"
 
 
 def read_dynamics(
@@ -318,6 +330,24 @@ def read_dynamics(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+
+
+def read_forms(
+    measured: Path, trajectory: Trajectory | None
+) -> tuple[WeighedForms | None, tuple[dict[str, float], ...]]:
+    """The forms of a trajectory, and how far each is from known predictors.
+
+    None from a trajectory that has too few checkpoints, or lies on a line.
+    """
+    if trajectory is None or len(trajectory.steps) < FEWEST_STEPS or trajectory.scores.shape[1] < 2:
+        return None, ()
+    forms = weigh_forms(trajectory.scores, trajectory.steps)
+    found = load_records(References, measured / "record_references")[:1]
+    return forms, tuple(
+        distances_to_references(lift(form, trajectory), references)
+        for references in found
+        for form in forms.forms
+    )
 
 
 def read_outputs(folder: Path) -> Outputs | None:

@@ -23,11 +23,12 @@ from ontogeny.analysis.calibration import (
     DYNAMIC_RANGE,
     cells_around,
     conclude,
+    propose_settings,
     two_digits,
 )
 from ontogeny.metrics import hessian_product, top_eigenvalues
 from ontogeny.probes.chains import sample_chains
-from ontogeny.probes.samplers import Sampler
+from ontogeny.probes.samplers import Method, Sampler, relaxation
 from ontogeny.problems.problem import Problem, StateDict, device_of, tabulate, trained
 from ontogeny.records import Calibration, Measurements, Setup
 from ontogeny.runs import Run, address_of
@@ -37,7 +38,8 @@ from ontogeny.training import spread
 from ontogeny.workers import worker_pool
 
 CHECKPOINTS = 6  # at which the curvature is measured
-CHAINS, DRAWS = 2, 200  # in each cell
+CHAINS, DRAWS = 2, 200  # in each cell; more draws where that is too few to relax
+RELAXATIONS = 2  # after as many of burn-in, in the cell that the rule proposes
 
 
 # Curvature ---------------------------------------------------------------------------------------
@@ -179,8 +181,6 @@ def calibrate(
             curvature.
         RuntimeError: Some checkpoints could not be measured.
     """
-    if dynamic_range <= 0:
-        raise ValueError(f"the dynamic range must be positive, not {dynamic_range}")
     if sampler.method == "rmsprop":
         raise ValueError("rmsprop finds its step sizes itself; calibrate sgld or underdamped")
     curved = steps_to_look_at(run, steps)
@@ -224,19 +224,32 @@ def calibrate(
     )
 
 
-def short_chains(folder: Path, nbeta: float | None = None, draws: int = DRAWS) -> Sampler:
+def short_chains(
+    folder: Path,
+    nbeta: float | None = None,
+    draws: int | None = None,
+    method: Method | None = None,
+    dynamic_range: float = DYNAMIC_RANGE,
+) -> Sampler:
     r"""The chains to calibrate a run with: those that its plan asks for, but two and short.
 
     Args:
         folder: The run's folder.
         nbeta: nβ; if absent, that of the plan, and without a plan $m / \ln m$ for minibatches of
             m examples, the resolution of as many examples as a minibatch has.
-        draws: Draws of each chain, of which half are burn-in.
+        draws: Draws of each chain, of which half are burn-in; if absent, 200, or as many as flat
+            directions take to relax four times in the cell that the rule proposes.
+        method: How they move; if absent, as in the plan.
+        dynamic_range: κ of the rule.
 
     Raises:
-        ValueError: nβ is not positive, the number of draws cannot be halved into blocks of 10, or
-            the plan has an impossible setting.
+        ValueError: nβ or κ is not positive, the number of draws is not a multiple of 20, or the
+            plan has an impossible setting.
     """
+    if not 0 < dynamic_range < math.inf:
+        raise ValueError(f"the dynamic range must be positive, not {dynamic_range}")
+    if draws is not None and (draws < 40 or draws % 20):
+        raise ValueError(f"draws must be a multiple of 20, and 40 at least, not {draws}")
     try:
         planned = [
             Sampler(**asked["settings"])
@@ -248,6 +261,10 @@ def short_chains(folder: Path, nbeta: float | None = None, draws: int = DRAWS) -
     whole = [sampler for sampler in planned if not sampler.weights and not sampler.data]
     size = Sampler.batch_size
     sampler = whole[0] if whole else Sampler(nbeta=two_digits(size / math.log(size)))
+    sampler = replace(sampler, method=method or sampler.method)
+    rule = propose_settings(1.0, 1.0, dynamic_range)  # its relaxation depends on κ alone
+    enough = RELAXATIONS * 2 * relaxation(replace(sampler, **rule._asdict()))
+    draws = draws or max(DRAWS, 20 * math.ceil(enough / 20))
     return replace(
         sampler,
         nbeta=sampler.nbeta if nbeta is None else nbeta,

@@ -14,7 +14,7 @@ and take the same ε: a direction in which the exponent has curvature k is stabl
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -85,6 +85,10 @@ class Sampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+            _require(fits, f"{field.name} must be {kind.__name__}, not {value!r}")
         methods = ", ".join(SAMPLERS)
         _require(self.method in SAMPLERS, f"method must be one of {methods}, not {self.method!r}")
         least = dict.fromkeys(("chains", "draws", "batch_size", "pairing", "block", "groups"), 1)

@@ -1,4 +1,4 @@
-"""Pictures of stages and of essential dynamics: one function for each, from records to plotly.
+"""The picture of stages, from records to plotly.
 
 Stages of type A are orange and stages of type B blue in every picture, in two shades by turns, so
 that neighbours of one type can be told apart. A picture of what has not been measured says so in
@@ -7,21 +7,18 @@ words.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from plotly.subplots import make_subplots
 
-from ontogeny.analysis.dynamics import osculating_circles
+from ontogeny.analysis.milestones import holds
 from ontogeny.analysis.reading import Report
-from ontogeny.records import Curve, Milestone, Stage, Trajectory
+from ontogeny.records import Curve, Milestone, Stage
 from ontogeny.views.marks import (
-    GREY,
     HOVER,
     INK,
     PAGE_WIDTH,
@@ -29,24 +26,15 @@ from ontogeny.views.marks import (
     TEXT_COLORS,
     VERDICT_COLORS,
     StepAxis,
-    columns_within,
     error_band,
     error_line,
     hover_data,
     milestone_marks,
     plain,
     stage_bands,
-    stage_colors,
     step_axis,
     words,
 )
-
-CIRCLE_STRIDE = 8
-LARGEST_PLANE = 420
-PLANE_GAP = 64
-"""Pixels between planes that stand above each other, for the labels of an axis."""
-
-# Stages -------------------------------------------------------------------------------------------
 
 
 def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
@@ -89,7 +77,7 @@ def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         legend={"y": 0, "yref": "container", "yanchor": "bottom", "x": 0},
         shapes=[
             *stage_bands(report.stages, axis, len(panels)),
-            *milestone_marks(report.milestones, axis, len(panels)),
+            *milestone_marks(kept_milestones(report), axis, len(panels)),
         ],
         annotations=labels,
     )
@@ -127,8 +115,8 @@ def _llc_traces(report: Report, axis: StepAxis) -> Iterator[go.Scatter]:
     if smooth is not None:
         yield from error_band(smooth, axis, INK)
         yield error_line(smooth, 0, axis, {"color": INK, "width": 1.8}, "smoothed ± standard error")
-    if report.milestones:
-        yield _milestone_points(report.milestones, smooth or curve, axis)
+    if kept := kept_milestones(report):
+        yield _milestone_points(kept, smooth or curve, axis)
 
 
 def _estimates(
@@ -160,6 +148,11 @@ def _estimates(
         name=label,
         hovertemplate=HOVER + f"<extra>{label}</extra>",
     )
+
+
+def kept_milestones(report: Report) -> list[Milestone]:
+    """The milestones at which stages end: without mere candidates."""
+    return [milestone for milestone in report.milestones if holds(milestone)]
 
 
 def _milestone_points(milestones: Sequence[Milestone], curve: Curve, axis: StepAxis) -> go.Scatter:
@@ -217,177 +210,3 @@ def _stage_labels(stages: Sequence[Stage], axis: StepAxis, width: int) -> list[d
             }
         )
     return labels
-
-
-# Essential dynamics -------------------------------------------------------------------------------
-
-
-def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
-    """Draw the outputs over training on each two of their first three principal components.
-
-    Args:
-        report: What is known about the run.
-        width: Pixels to arrange the picture for: as many planes side by side as fit.
-
-    Returns:
-        One panel for each plane, both axes to one scale: measured points in grey, the smoothed
-        curve in the colours of the stages, every eighth osculating circle, the evolute, and the
-        reference predictors. The frame is laid around points and predictors alone: circles
-        and evolute end at it. Words if there is no trajectory of two components or more.
-
-    Examples:
-        >>> empty = Report("")
-        >>> plot_dynamics(empty).layout.annotations[0].text
-        'Essential dynamics has not been measured.'
-    """
-    trajectory = report.trajectory
-    if trajectory is None:
-        return words("Essential dynamics has not been measured.")
-    n_components = min(3, trajectory.scores.shape[1])
-    if n_components < 2:
-        return words("The outputs move along a straight line only.")
-    planes = list(itertools.combinations(range(n_components), 2))
-    columns = columns_within(width, len(planes))
-    rows = math.ceil(len(planes) / columns)
-    side = min((width - 66) * (1 - 0.21 * (columns - 1) / columns) / columns, LARGEST_PLANE)
-    inner = rows * side + (rows - 1) * PLANE_GAP
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        horizontal_spacing=0.21 / columns,
-        vertical_spacing=PLANE_GAP / inner if rows > 1 else 0,
-    )
-    for place, (across, up) in enumerate(planes):
-        row, column = place // columns + 1, place % columns + 1
-        frame = _frame(report, trajectory, across, up)
-        traces = list(_plane_traces(report, trajectory, (across, up), frame))
-        for trace in traces:
-            trace.showlegend = trace.showlegend is not False and place == 0
-        figure.add_traces(traces, rows=row, cols=column)
-        scale = {"scaleanchor": f"x{place + 1}", "constrain": "domain"}
-        figure.update_xaxes(_component_axis(trajectory, across, frame[0]), row=row, col=column)
-        figure.update_yaxes(_component_axis(trajectory, up, frame[1]) | scale, row=row, col=column)
-    bottom = 84 if columns > 1 else 150
-    figure.update_layout(
-        template=TEMPLATE,
-        height=round(inner) + 10 + bottom,
-        margin={"l": 56, "r": 10, "t": 10, "b": bottom},
-        legend={"y": 0, "yref": "container", "yanchor": "bottom", "x": 0},
-    )
-    return figure
-
-
-def _component_axis(
-    trajectory: Trajectory, component: int, ends: Float[np.ndarray, " 2"]
-) -> dict[str, Any]:
-    share = trajectory.explained_variance_ratio[component]
-    return {
-        "title": {"text": f"PC{component + 1} ({100 * share:.1f} % of variance)"},
-        "range": ends.tolist(),
-        "constrain": "domain",
-        "nticks": 6,
-    }
-
-
-def _frame(
-    report: Report, trajectory: Trajectory, across: int, up: int
-) -> Float[np.ndarray, "2 2"]:
-    """The square around every point and reference: lower and upper end of each axis."""
-    references = [scores[[across, up]] for scores in report.reference_scores.values()]
-    plane = [trajectory.scores[:, [across, up]], trajectory.smoothed[:, [across, up]]]
-    points = np.concatenate([*plane, np.reshape(references, (-1, 2))])
-    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
-    half = 0.58 * max(float((high - low).max()), 1e-12)
-    middle = (low + high) / 2
-    return np.stack([middle - half, middle + half], axis=1)
-
-
-def _plane_traces(
-    report: Report,
-    trajectory: Trajectory,
-    plane: tuple[int, int],
-    frame: Float[np.ndarray, "2 2"],
-) -> Iterator[go.Scatter]:
-    """From back to front: circles, raw points, the curve by stage, evolute, references."""
-    smooth = trajectory.smoothed[:, plane]
-    if len(smooth) >= 3:
-        circles = osculating_circles(smooth, trajectory.steps.astype(float))
-        arcs = _arcs(smooth, circles.centers, frame)
-        yield _dots(arcs, "osculating circles", mode="lines", line={"color": "#d4d4d4", "width": 1})
-    raw = trajectory.scores[:, plane]
-    yield _dots(raw, "measured", mode="markers", marker={"size": 4, "color": "#b5b5b5"})
-    yield from _staged_curve(report.stages, trajectory.steps, smooth)
-    if len(smooth) >= 3:
-        inside = ((circles.centers > frame[:, 0]) & (circles.centers < frame[:, 1])).all(axis=1)
-        evolute = circles.centers[inside]
-        yield _dots(evolute, "evolute", mode="markers", marker={"size": 3, "color": "black"})
-    for name, scores in report.reference_scores.items():
-        yield go.Scatter(
-            x=scores[[plane[0]]],
-            y=scores[[plane[1]]],
-            text=[plain(name)],
-            mode="markers+text",
-            textposition="top center",
-            marker={"symbol": "diamond", "size": 9, "color": "#8e3b8a"},
-            textfont={"color": "#6f2a6c"},
-            showlegend=False,
-            hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
-        )
-
-
-def _dots(points: Float[np.ndarray, "point 2"], name: str, **look: Any) -> go.Scatter:
-    x, y = points.astype(np.float32).T
-    return go.Scatter(x=x, y=y, name=name, hoverinfo="skip", **look)
-
-
-def _arcs(
-    points: Float[np.ndarray, "step 2"],
-    centers: Float[np.ndarray, "step 2"],
-    frame: Float[np.ndarray, "2 2"],
-) -> Float[np.ndarray, "point 2"]:
-    """What the frame can show of every eighth circle, the pieces parted by nan.
-
-    An arc reaches as far from the point where its circle touches the curve as the frame's
-    diagonal, so a circle of any size is drawn finely and cannot widen the picture.
-    """
-    chosen = slice(CIRCLE_STRIDE // 2, None, CIRCLE_STRIDE)
-    points, centers = points[chosen], centers[chosen]
-    finite = np.isfinite(centers).all(axis=1)
-    points, centers = points[finite], centers[finite]
-    spokes = points - centers
-    radii = np.linalg.norm(spokes, axis=1)
-    diagonal = float(np.linalg.norm(frame[:, 1] - frame[:, 0]))
-    widest = 2 * np.arcsin(np.minimum(1, diagonal / np.maximum(2 * radii, 1e-300)))
-    angles = widest[:, None] * np.linspace(-1, 1, 65)
-    cos, sin = np.cos(angles), np.sin(angles)
-    x = centers[:, :1] + cos * spokes[:, :1] - sin * spokes[:, 1:]
-    y = centers[:, 1:] + sin * spokes[:, :1] + cos * spokes[:, 1:]
-    arcs = np.pad(np.stack([x, y], axis=2), ((0, 0), (0, 1), (0, 0)), constant_values=np.nan)
-    return arcs.reshape(-1, 2)
-
-
-def _staged_curve(
-    stages: Sequence[Stage], steps: np.ndarray, smooth: Float[np.ndarray, "step 2"]
-) -> Iterator[go.Scatter]:
-    """The whole curve in grey, and over it the part that belongs to each stage."""
-    pieces = [("smoothed", GREY, 0, len(steps), 1.5)] + [
-        (
-            f"{plain(stage.name)} ({stage.type})",
-            color,
-            max(int(np.searchsorted(steps, stage.start, side="right")) - 1, 0),
-            int(np.searchsorted(steps, stage.end)) + 1,
-            3.5,
-        )
-        for stage, color in zip(stages, stage_colors(stages), strict=True)
-    ]
-    for name, color, start, stop, width in pieces:
-        yield go.Scatter(
-            x=smooth[start:stop, 0],
-            y=smooth[start:stop, 1],
-            customdata=steps[start:stop],
-            mode="lines",
-            line={"color": color, "width": width},
-            name=name,
-            showlegend=name != "smoothed" or not stages,
-            hovertemplate=f"step %{{customdata:,}}<br>%{{x:.4g}}, %{{y:.4g}}<extra>{name}</extra>",
-        )

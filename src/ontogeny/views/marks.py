@@ -166,6 +166,7 @@ def step_axis(report: Report) -> StepAxis:
         StepAxis(edge=0.5, last=1, has_zero=False)
     """
     measured = [curve.steps for curve in report.curves.values()]
+    measured += [report.trajectory.steps] if report.trajectory is not None else []
     ends = np.array([[stage.start, stage.end] for stage in report.stages], dtype=int).ravel()
     steps = np.concatenate([*measured, ends]) if measured else ends
     positive = steps[steps > 0]

@@ -7,7 +7,7 @@ same bytes. `stage_table` and `finding` are the parts in plain text that a termi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +18,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
+from ontogeny.analysis.milestones import holds
 from ontogeny.analysis.reading import Report
-from ontogeny.records import Milestone
+from ontogeny.records import Milestone, Stage
 from ontogeny.storage import whole_file
 from ontogeny.views.catalog import REFINED
-from ontogeny.views.figures import plot_dynamics, plot_stages
+from ontogeny.views.dynamics import plot_dynamics, plot_scores
+from ontogeny.views.figures import kept_milestones, plot_stages
+from ontogeny.views.forms import FORM_HEADINGS, form_table, null_sentence
 from ontogeny.views.health import health_summary, health_table, refined_summary
 from ontogeny.views.marks import (
     PAGE_WIDTH,
@@ -57,6 +60,8 @@ class StageRow(NamedTuple):
     delta_llc: str
     milestone: str
     probability: str
+    agrees: str
+    formed: str
 
 
 STAGE_HEADINGS = StageRow(
@@ -67,7 +72,9 @@ STAGE_HEADINGS = StageRow(
     delta_loss="Change of loss",
     delta_llc="Change of LLC",
     milestone="End, 90 % interval",
-    probability="Probability of the end",
+    probability="Probability",
+    agrees="Probes that agree on the end",
+    formed="What moved most",
 )
 
 
@@ -105,9 +112,10 @@ def stage_table(report: Report) -> list[StageRow]:
     Examples:
         >>> from ontogeny.records import Stage
         >>> stages = (Stage("LR1", 0, 1500, "A", -0.32, 21.4, 0.8),)
-        >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau"),)
-        >>> stage_table(Report("", milestones=ends, stages=stages))[0][4:]
-        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97')
+        >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau", ("loss",)),)
+        >>> report = Report("", milestones=ends, stages=stages, probes=("loss", "PC1"))
+        >>> stage_table(report)[0][4:]
+        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2 probes)', '')
     """
     ends = {milestone.step: milestone for milestone in report.milestones}
     return [
@@ -115,24 +123,92 @@ def stage_table(report: Report) -> list[StageRow]:
             stage=stage.name,
             start=f"{stage.start:,}",
             end=f"{stage.end:,}",
-            type=stage.type,
-            delta_loss=measured(stage.delta_loss, signed=True),
+            type=stage_type(stage),
+            delta_loss=measured(stage.delta_loss, stage.delta_loss_stderr, signed=True),
             delta_llc=measured(stage.delta_llc, stage.delta_llc_stderr, signed=True),
-            **_end_of_stage(ends.get(stage.end)),
+            formed=stage.formed,
+            **_end_of_stage(ends.get(stage.end), report.probes),
         )
         for stage in report.stages
     ]
 
 
-def _end_of_stage(milestone: Milestone | None) -> dict[str, str]:
+def stage_type(stage: Stage) -> str:
+    """The type of a stage, with its probability where that is not near one.
+
+    Examples:
+        >>> from ontogeny.records import Stage
+        >>> stage_type(Stage("S1", 0, 9, "A", 0.0, 1.0, 1.0, 0.84))
+        'A 0.84'
+        >>> stage_type(Stage("S1", 0, 9, "A", 0.0, 9.0, 1.0, 1.0))
+        'A'
+    """
+    return f"{stage.type} {stage.type_probability:.2f}" * (stage.type_probability < 0.99) or (
+        stage.type
+    )
+
+
+def _end_of_stage(milestone: Milestone | None, probes: Sequence[str]) -> dict[str, str]:
     if milestone is None:
-        return {"milestone": "end of the run", "probability": UNKNOWN}
+        return {"milestone": "end of the run", "probability": UNKNOWN, "agrees": UNKNOWN}
     known = milestone.low is not None and milestone.high is not None
-    chance = milestone.probability
+    chance, agreeing = milestone.probability, milestone.agrees
+    names = ", ".join(plain_name(name) for name in agreeing) or "none"
     return {
         "milestone": f"{milestone.low:,} to {milestone.high:,}" if known else UNKNOWN,
         "probability": UNKNOWN if chance is None else f"{chance:.2f}",
+        "agrees": f"{names} ({len(agreeing)} of {len(probes)} probes)" if probes else UNKNOWN,
     }
+
+
+def plain_name(name: str) -> str:
+    """The name of a curve as words.
+
+    Examples:
+        >>> plain_name("previous_token_score 1.2")
+        'previous token score 1.2'
+    """
+    return name.replace("_", " ")
+
+
+def candidate_sentence(report: Report) -> str:
+    """Milestones that do not hold, in words; empty if there are none.
+
+    Examples:
+        >>> weak = Milestone(41000, 39000, 46000, 0.16, "maximum")
+        >>> candidate_sentence(Report("", milestones=(weak,)))
+        'Candidates that end no stage: maximum at step 41,000 (39,000 to 46,000, probability 0.16).'
+    """
+    weak = [one for one in report.milestones if not holds(one)]
+    parts = [
+        f"{one.kind} at step {one.step:,} ({one.low:,} to {one.high:,}, "
+        f"probability {one.probability:.2f})"
+        for one in weak
+    ]
+    return f"Candidates that end no stage: {'; '.join(parts)}." if parts else ""
+
+
+def variation_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """What becomes of each milestone if the curve is read in another way: headings and rows.
+
+    Examples:
+        >>> from ontogeny.records import Variation
+        >>> top = (Milestone(100, 80, 130, 0.9, "maximum"),)
+        >>> ways = (Variation("half the length scale", (95,), (7,)), Variation("4 SE", (None,), ()))
+        >>> variation_table(Report("", milestones=top, variations=ways))
+        (['Read with', '100', 'New'], [['half the length scale', '95', '7'], ['4 SE', '—', '']])
+    """
+    kept = kept_milestones(report)
+    headings = ["Read with", *(f"{one.step:,}" for one in kept), "New"]
+    rows = [
+        [
+            one.what,
+            *(UNKNOWN if step is None else f"{step:,}" for step in one.steps),
+            ", ".join(f"{step:,}" for step in one.others),
+        ]
+        for one in report.variations
+    ]
+    return headings, rows
 
 
 def render_report(report: Report) -> str:
@@ -159,8 +235,14 @@ def render_report(report: Report) -> str:
         finding=finding(report),
         stage_headings=STAGE_HEADINGS,
         stages=stage_table(report),
+        candidates=candidate_sentence(report),
+        variations=variation_table(report),
         stage_figure=_figure_data(plot_stages, report),
         dynamics_figure=_figure_data(plot_dynamics, report),
+        scores_figure=_figure_data(plot_scores, report),
+        form_headings=FORM_HEADINGS,
+        forms=form_table(report.forms.forms, report.form_distances) if report.forms else [],
+        null_sentence=null_sentence(report.forms) if report.forms else "",
         metrics_figure=_figure_data(plot_metrics, report),
         shares=_shares(report),
         has_refined=any(name.startswith(REFINED) for name in report.curves),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.analysis import Report
-from ontogeny.records import Curve
+from ontogeny.records import Curve, Stage
 from ontogeny.storage import whole_file
 
 
@@ -46,7 +46,7 @@ def _cell(value: float) -> str:
 
 
 def write_stages(report: Report, path: Path) -> None:
-    """Write milestones and stages as JSON; what the rule does not know is null.
+    """Write milestones, stages and how firm they are as JSON; what is not known is null.
 
     Args:
         report: What was found.
@@ -56,15 +56,29 @@ def write_stages(report: Report, path: Path) -> None:
         OSError: The disk is full or may not be written to.
     """
     found = {
-        "milestones": [_plain(asdict(milestone)) for milestone in report.milestones],
-        "stages": [_plain(asdict(stage)) for stage in report.stages],
+        "milestones": [asdict(milestone) for milestone in report.milestones],
+        "stages": [_stage(stage) for stage in report.stages],
+        "probes": report.probes,
+        "variations": [asdict(variation) for variation in report.variations],
+        "notes": report.notes,
     }
     with whole_file(path) as file:
-        file.write((json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
+        file.write((json.dumps(_plain(found), indent=2, allow_nan=False) + "\n").encode())
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in fields.items()
-    }
+def _stage(stage: Stage) -> dict[str, Any]:
+    names = {"before": "from", "after": "to"}
+    evidence = [
+        {names.get(name, name): value for name, value in asdict(one).items()}
+        for one in stage.evidence
+    ]
+    return asdict(stage) | {"evidence": evidence}
+
+
+def _plain(value: Any) -> Any:
+    """The same, with null for a number that is not known."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

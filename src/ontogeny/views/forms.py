@@ -1,0 +1,164 @@
+"""Forms in words, as a table and as a file for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ontogeny.analysis.forms import COMPONENTS
+from ontogeny.analysis.nulls import WeighedForms, lissajous_shares
+from ontogeny.records import Form
+from ontogeny.storage import whole_file
+from ontogeny.views.marks import UNKNOWN
+
+MANY_DIMENSIONS = 100_000
+"""From here on a walk on its principal components is nothing but cosines."""
+
+
+class FormRow(NamedTuple):
+    """One row of the table of forms, as text."""
+
+    step: str
+    interval: str
+    score: str
+    brownian: str
+    ornstein_uhlenbeck: str
+    phase_randomised: str
+    nearest: str = UNKNOWN
+
+
+FORM_HEADINGS = FormRow(
+    step="Step",
+    interval="Influence",
+    score="Score",
+    brownian="p, walk",
+    ornstein_uhlenbeck="p, pulled back",
+    phase_randomised="p, phases",
+    nearest="Nearest predictor",
+)
+
+
+def form_table(
+    forms: Sequence[Form], distances: Sequence[Mapping[str, float]] = ()
+) -> list[FormRow]:
+    """Forms as rows of text, under `FORM_HEADINGS`.
+
+    Args:
+        forms: What was found.
+        distances: For each form its differences from known predictors, nearest first.
+
+    Examples:
+        >>> form_table([Form(34500, 30000, 40000, (1.0, 2.0), 16.34, 0.001)])[0][:4]
+        ('34,500', '30,000 to 40,000', '16', '0.001')
+    """
+    return [
+        FormRow(
+            step=f"{form.step:,}",
+            interval=f"{form.low:,} to {form.high:,}",
+            score=f"{form.score:.2g}",
+            brownian=_chance(form.p_value),
+            ornstein_uhlenbeck=_chance(form.p_values.get("ornstein_uhlenbeck")),
+            phase_randomised=_chance(form.p_values.get("phase_randomised")),
+            nearest=next((f"{name} ({apart:.2g})" for name, apart in known.items()), UNKNOWN),
+        )
+        for form, known in zip(forms, distances or [{}] * len(forms), strict=True)
+    ]
+
+
+def _chance(p: float | None) -> str:
+    return UNKNOWN if p is None else f"{p:.3f}"
+
+
+def null_sentence(weighed: WeighedForms) -> str:
+    """What the forms were weighed against.
+
+    Examples:
+        >>> null_sentence(WeighedForms((), 999, 57.9, 1.0, 0.02)).partition(".")[0]
+        'p-values are shares of 999 surrogates whose best form scores at least as high'
+    """
+    many = weighed.dimensions > MANY_DIMENSIONS
+    dimensions = "very many" if many else f"about {weighed.dimensions:.3g}"
+    return (
+        f"p-values are shares of {weighed.surrogates} surrogates whose best form scores at least "
+        f"as high. Assumed from the scores alone: a random walk in {dimensions} dimensions, seen "
+        "on its principal components, with the local variance of the run"
+        + (f" and white noise of {100 * weighed.noise:.2g} %" if weighed.noise > 0 else "")
+        + f"; beside it the same walk pulled back to its start {weighed.relaxation:.2g} times over "
+        "the run, and the run's own increments with random phases."
+    )
+
+
+def component_notes(components: int) -> list[str]:
+    """What a reader should know about forms in so many components.
+
+    Examples:
+        >>> component_notes(3)
+        []
+        >>> component_notes(2)  # doctest: +ELLIPSIS
+        ['Two components make one plane: ...']
+    """
+    if components == 2:
+        return [
+            "Two components make one plane: no other plane can contradict a turn, so these are "
+            "vertices and cusps of one curve, not yet forms."
+        ]
+    if components > COMPONENTS:
+        return [f"The first {COMPONENTS} of {components} components are used."]
+    return []
+
+
+def variance_shares(
+    scores: Float[np.ndarray, "step component"],
+) -> Float[np.ndarray, " component"]:
+    """The share of each component in the variance of all that are given."""
+    variances = scores.var(axis=0)
+    shares: Float[np.ndarray, " component"] = variances / variances.sum()
+    return shares
+
+
+def write_forms(weighed: WeighedForms, path: Path, **further: Any) -> None:
+    """Write forms as JSON, and beside them what they were weighed against.
+
+    Args:
+        weighed: What was found.
+        path: The file to write.
+        **further: More to say, such as shares of variance.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with whole_file(path) as file:
+        text = json.dumps(forms_as_json(weighed) | further, indent=2, allow_nan=False)
+        file.write((text + "\n").encode())
+
+
+def forms_as_json(weighed: WeighedForms) -> dict[str, Any]:
+    """Forms, and what they were weighed against, as JSON values."""
+    return {
+        "forms": [
+            {
+                "step": form.step,
+                "low": form.low,
+                "high": form.high,
+                "point": list(form.point),
+                "score": form.score,
+                "p_value": form.p_value,
+                "p_values": dict(form.p_values),
+            }
+            for form in weighed.forms
+        ],
+        "null": {
+            "p_value": "brownian",
+            "assumed": null_sentence(weighed),
+            "surrogates": weighed.surrogates,
+            "dimensions": weighed.dimensions,
+            "relaxation": weighed.relaxation,
+            "noise": weighed.noise,
+        },
+        "lissajous_shares": lissajous_shares(COMPONENTS).tolist(),
+    }
