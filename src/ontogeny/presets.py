@@ -362,7 +362,6 @@ def _quick_language(seed: int, device: str) -> Plan:
         log_checkpoints=120,
         linear_checkpoints=120,
         seed=seed,
-        threads=2,
         device=device,
     )
     steps = checkpoint_steps(training)
