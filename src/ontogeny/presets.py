@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +27,7 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.probes.landscape import moving_weights
-from ontogeny.problems import Problem, find, language, regression, untrained
+from ontogeny.problems import Problem, find, regression, untrained
 from ontogeny.problems.problem import on_data
 from ontogeny.runs import Run, address_of, create_run, open_run, settings_of
 from ontogeny.storage import differences, name_of, read_json, read_plan, whole_file
@@ -347,104 +346,6 @@ def _paper(seed: int, device: str) -> Plan:
     return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements)
 
 
-def plan_language(size: Size, seed: int, device: str = "cpu") -> Plan:
-    """The attention-only language model."""
-    plans = {"quick": _quick_language, "standard": _standard_language, "paper": _paper_language}
-    return plans[size](seed, device)
-
-
-def _quick_language(seed: int, device: str) -> Plan:
-    training = Training(
-        steps=2500,
-        batch_size=64,
-        schedule="constant",
-        weight_decay=0.05,
-        log_checkpoints=120,
-        linear_checkpoints=120,
-        seed=seed,
-        device=device,
-    )
-    steps = checkpoint_steps(training)
-    sampler = Sampler(draws=150, burn_in=50, batch_size=24, seed=seed)
-    measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 22, 12)),
-        *_cheap(Metrics(examples=512), FixedBatch(examples=256), steps),
-    )
-    notes = (
-        "The language is synthetic: a table of bigrams, and in each row a few triggers whose "
-        "successors are drawn afresh, so that a two-layer model must build an induction head.",
-    )
-    title = f"Trigger-bigram language, quick preset, seed {seed}"
-    return Plan(title, notes, "LM", language(triggers=8), training, measurements)
-
-
-def _standard_language(seed: int, device: str) -> Plan:
-    problem = language(corpus="speeches", d_vocab=1024, n_ctx=256, n_heads=4, d_model=128, sites=20)
-    training = Training(
-        steps=8000,
-        batch_size=16,
-        learning_rate=1e-3,
-        schedule="constant",
-        weight_decay=0.05,
-        log_checkpoints=100,
-        linear_checkpoints=100,
-        seed=seed,
-        threads=2,
-        device=device,
-    )
-    steps = checkpoint_steps(training)
-    sampler = Sampler(draws=150, burn_in=50, batch_size=8, seed=seed)
-    measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 40, 20)),
-        *_cheap(Metrics(examples=128), FixedBatch(examples=500), steps),
-    )
-    notes = (
-        "The text is twelve megabytes of speeches, a ten-thousandth of what the paper's model saw: "
-        "expect its bigram and n-gram stages, not its induction heads.",
-    )
-    title = f"Attention-only language model on speeches, standard preset, seed {seed}"
-    return Plan(title, notes, "LM", problem, training, measurements)
-
-
-def _paper_language(seed: int, device: str) -> Plan:
-    corpus = os.environ.get("ONTOGENY_CORPUS", "speeches")
-    problem = language(corpus=corpus, d_vocab=5000, n_ctx=1024, n_heads=8, d_model=256, sites=10)
-    training = Training(
-        steps=50_000,
-        batch_size=100,
-        learning_rate=1e-3,
-        schedule="constant",
-        weight_decay=0.05,
-        log_checkpoints=100,
-        linear_checkpoints=501,
-        seed=seed,
-        device=device,
-    )
-    steps = checkpoint_steps(training)
-    sampler = Sampler(
-        method="sgld",
-        step_size=3e-3,
-        nbeta=21.7147,
-        localization=300.0,
-        chains=20,
-        draws=200,
-        burn_in=0,
-        batch_size=100,
-        pairing=10,
-        seed=seed,
-    )
-    measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, steps),
-        *_cheap(Metrics(examples=1000), FixedBatch(examples=1000), steps),
-    )
-    notes = (
-        f"The paper's settings on another corpus, {corpus}: its own, a part of the Pile, must be "
-        "downloaded; name it, or a text of yours, in the variable ONTOGENY_CORPUS.",
-    )
-    title = f"Attention-only language model, the paper's settings on {corpus}, seed {seed}"
-    return Plan(title, notes, "LM", problem, training, measurements)
-
-
 def _title(size: Size, seed: int) -> str:
     return f"In-context linear regression, {size} preset, seed {seed}"
 
@@ -460,7 +361,4 @@ def _cheap(
     )
 
 
-SYSTEMS: Mapping[str, Callable[..., Plan]] = {
-    "language": plan_language,
-    "regression": plan_regression,
-}
+SYSTEMS: Mapping[str, Callable[..., Plan]] = {"regression": plan_regression}
