@@ -3,6 +3,7 @@
 import numpy as np
 
 from ontogeny.analysis import find_milestones
+from ontogeny.analysis.milestones import holds
 from ontogeny.records import Curve
 
 CURVES, STEPS = 60, np.unique(np.geomspace(1, 500_000, 120).astype(int))
@@ -14,11 +15,22 @@ TRUTHS = {
     "one rise of 50, noise 1": (50 / (1 + np.exp(7 - X)), 1.0),
 }
 
-print(f"{'curve':28}  false alarms of {CURVES}")
+
+def noise(rng, correlation):
+    """Noise of variance 1 that each point shares with the one before."""
+    found = rng.normal(size=len(X))
+    for i in range(1, len(X)):
+        found[i] = correlation * found[i - 1] + np.sqrt(1 - correlation**2) * found[i]
+    return found
+
+
+print(f"{'curve':28} {'standard errors':22} false alarms of {CURVES}")
 for name, (truth, size) in TRUTHS.items():
-    alarms = 0
-    for seed in range(CURVES):
-        values = truth + size * np.random.default_rng(seed).normal(size=len(X))
-        unknown = np.full((len(X), 1), np.nan)
-        alarms += bool(find_milestones(Curve("", "", STEPS, values[:, None], unknown), draws=100))
-    print(f"{name:28}  {alarms}")
+    for known, correlation in (("unknown", 0.0), ("known", 0.0), ("known", 0.95)):
+        alarms = 0
+        for seed in range(CURVES):
+            values = truth + size * noise(np.random.default_rng(seed), correlation)
+            stderr = np.full((len(X), 1), size if known == "known" else np.nan)
+            found = find_milestones(Curve("", "", STEPS, values[:, None], stderr))
+            alarms += any(holds(one) for one in found)
+        print(f"{name:28} {known:8} {correlation:<13} {alarms}", flush=True)

@@ -85,14 +85,38 @@ def contents(folder):
 
 def test_stages_stand_in_a_file_for_machines(finished):
     found = json.loads((finished / "stages.json").read_text())
-    assert set(found) == {"milestones", "stages"}
+    assert set(found) == {"milestones", "stages", "probes", "variations", "notes"}
     assert found["stages"][0]["start"] == 0
     assert found["stages"][-1]["end"] == 39
     expected = {"name", "start", "end", "type", "delta_loss", "delta_llc", "delta_llc_stderr"}
+    expected |= {"type_probability", "delta_loss_stderr", "evidence", "formed"}
     for stage in found["stages"]:
         assert set(stage) == expected
         assert stage["type"] in {"A", "B"}
     assert found["stages"][0]["name"] == "T1"
+
+
+def test_stages_of_a_plain_table_without_torch(tmp_path):
+    steps = np.unique(np.geomspace(1, 10_000, 60).astype(int))
+    rows = [f"{step},{20 * np.sin(np.log1p(step))}" for step in steps]
+    (tmp_path / "llc.csv").write_text("\n".join(["step,value", *rows]))
+    words = ["stages", str(tmp_path / "llc.csv"), "--json", str(tmp_path / "out.json")]
+    code = (
+        f"import sys; sys.modules['torch'] = None\nfrom ontogeny.cli import main; main({words!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [stage["type"] for stage in found["stages"]][-3:] == ["A", "B", "A"]
+    turns = [np.log1p(one["step"]) for one in found["milestones"] if one["probability"] > 0.5]
+    assert all(np.abs(np.cos(turn)) < 0.1 for turn in turns)
+
+
+def test_the_stages_of_a_bad_table_are_refused_in_one_sentence(tmp_path, capsys):
+    (tmp_path / "bad.csv").write_text("step,llc\n1,2\n")
+    assert command("stages", tmp_path / "bad.csv") == 1
+    error = capsys.readouterr().err
+    assert "needs the columns step and value" in error
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize("name", ["llc", "loss", "icl_score", "hessian_trace", "training_loss"])

@@ -285,7 +285,7 @@ class Milestone:
     high: int | None
     probability: float | None
     kind: Literal["maximum", "minimum", "plateau"]
-    agrees: tuple[str, ...] = ()
+    agrees: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

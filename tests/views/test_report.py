@@ -9,6 +9,7 @@ from markupsafe import escape
 from plotly.offline import get_plotlyjs
 
 from ontogeny.analysis.reading import Report
+from ontogeny.records import Milestone, Variation
 from ontogeny.views.health import health_table
 from ontogeny.views.report import (
     LONG_TABLE,
@@ -63,7 +64,7 @@ def test_the_page_loads_nothing():
 def test_every_stage_note_gap_setting_and_verdict_is_there():
     page = own_part(page_of_full())
     for row in stage_table(full()):
-        assert all(f">{cell}<" in page for cell in row)
+        assert all(f">{cell}<" in page for cell in row[:8])
     for word in ("ok", "suspect", "failed", "R-hat 1.2 is too large", "Chains blew up"):
         assert word in page
     for text in (finding(full()), "A note to read first", "The Hessian", "step_size", "0.0003"):
@@ -194,6 +195,28 @@ def test_the_finding_counts_in_words(n, start):
 def test_an_llc_without_stages_is_another_finding_than_no_llc():
     flat = replace(EMPTY, curves={"llc": curve("llc", np.zeros(len(STEPS)))})
     assert finding(flat) == "No stages were found in the local learning coefficient."
+
+
+def test_what_formed_who_agrees_and_what_it_depends_on_are_there():
+    plain = full()
+    report = replace(
+        plain,
+        milestones=(
+            replace(plain.milestones[0], agrees=("icl_score", "PC1")),
+            *plain.milestones[1:],
+            Milestone(1500, 1400, 1600, 0.2, "plateau"),
+        ),
+        stages=(replace(plain.stages[0], formed="icl_score fell <fast>."), *plain.stages[1:]),
+        probes=("icl_score", "PC1", "loss"),
+        variations=(Variation("half the length scale", (10, 100, None, 1000), (7,)),),
+    )
+    page = own_part(render_report(report))
+    assert "icl score fell &lt;fast&gt;." in page
+    assert "Also end there: icl score, PC1 (2 of 3 probes)." in page
+    assert "Candidates that end no stage: plateau at step 1,500 (1,400 to 1,600" in page
+    assert "<td>half the length scale</td><td>10</td><td>100</td><td>—</td>" in page
+    marks = figure_data(page)["figure-stages"]["wide"]["shapes"]
+    assert len(marks) == len(figure_data(page_of_full())["figure-stages"]["wide"]["shapes"])
 
 
 def test_the_stage_table_knows_how_each_stage_ends():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ontogeny.records import Curve, Milestone, Stage
+from ontogeny.records import Curve, Evidence, Milestone, Stage, Variation
 from ontogeny.views.tables import curve_csv, write_stages
 from tests.views.reports import EMPTY
 
@@ -22,15 +22,25 @@ def test_a_curve_with_items_has_a_row_for_each():
 
 
 def test_stages_are_json_with_null_for_what_is_not_known(tmp_path):
+    moved = Evidence("score 1.2", 0.03, 0.29, 25.0)
     found = replace(
         EMPTY,
-        milestones=(Milestone(9, None, None, None, "maximum"),),
-        stages=(Stage("LR1", 0, 9, "A", float("nan"), 3.0, 0.5),),
+        milestones=(Milestone(9, None, None, None, "maximum", ("loss",)),),
+        stages=(Stage("LR1", 0, 9, "A", float("nan"), 3.0, 0.5, 0.98, evidence=(moved,)),),
+        probes=("loss", "PC1"),
+        variations=(Variation("half the length scale", (None,), (7,)),),
     )
     write_stages(found, tmp_path / "stages.json")
     assert json.loads((tmp_path / "stages.json").read_text()) == {
         "milestones": [
-            {"step": 9, "low": None, "high": None, "probability": None, "kind": "maximum"}
+            {
+                "step": 9,
+                "low": None,
+                "high": None,
+                "probability": None,
+                "kind": "maximum",
+                "agrees": ["loss"],
+            }
         ],
         "stages": [
             {
@@ -41,6 +51,13 @@ def test_stages_are_json_with_null_for_what_is_not_known(tmp_path):
                 "delta_loss": None,
                 "delta_llc": 3.0,
                 "delta_llc_stderr": 0.5,
+                "type_probability": 0.98,
+                "delta_loss_stderr": None,
+                "evidence": [{"curve": "score 1.2", "from": 0.03, "to": 0.29, "z": 25.0}],
+                "formed": "",
             }
         ],
+        "probes": ["loss", "PC1"],
+        "variations": [{"what": "half the length scale", "steps": [None], "others": [7]}],
+        "notes": [],
     }

@@ -187,7 +187,9 @@ def _changes(stage: Stage, curve: Curve, noises: Float[np.ndarray, " item"]) -> 
         finite = np.isfinite(curve.values[:, k])
         if not np.isfinite(noises[k]):
             continue
-        x, values = np.log1p(curve.steps[finite]), curve.values[finite, k]
+        x, padded = np.log1p(curve.steps[finite]), np.pad(curve.values[finite, k], 1, mode="edge")
+        # A single value far off, such as a failed estimate, is no movement.
+        values = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=1)
         before, after = np.interp(np.log1p([stage.start, stage.end]), x, values).tolist()
         z = (after - before) / (np.sqrt(2) * noises[k])
         yield Evidence(f"{curve.name} {item}".strip(), before, after, float(z))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -64,17 +65,19 @@ def find_milestones(
 
     - it turns: it is highest or lowest, and the change to the next milestone of this kind, or to
       the end of the curve, exceeds 3 of its standard errors on both sides; or
-    - it pauses between two rises, or two falls: tilted by half of the steepest slope on either
-      side, whichever is less steep, it goes back by more than 2 standard errors. Before and
-      after the pause it changes by more than 3 standard errors and by 2 % of its range.
+    - it pauses between two rises, or two falls: while it is slower than half of the steepest slope
+      on either side, whichever is less steep, it falls behind by more than 2 standard errors.
+      Before and after it changes by more than 3 standard errors and by 2 % of its range.
 
     A flat beginning is no milestone: nothing changed before it. The rule is applied to the smoothed
     curve and to functions that the curve might be, whole chains resampled. The probability of a
     milestone is the share of functions that have one between the steepest places on either
     side of it. Its interval comes from where these functions are highest, lowest or flattest
-    there, whether or not the rule calls it a milestone; it is widened to the nearest checkpoints.
-    Where the curve turns it may turn in a corner, which smoothing moves to the flatter side: there
-    as many functions with a shorter length scale have their say.
+    there, whether or not the rule calls it a milestone. Where the curve turns it may turn in a
+    corner, which smoothing moves to the flatter side: there as many functions with a shorter
+    length scale have their say, and as far as these move the turn, the interval is extended once
+    more. Its ends are widened to the middle between checkpoints: no step is known better than
+    that.
 
     Args:
         curve: A curve of one item, usually the local learning coefficient; or smoothed already.
@@ -83,7 +86,7 @@ def find_milestones(
 
     Returns:
         Milestones in order, strictly inside the curve: the step on the smoothed curve, to the
-        resolution of its grid; the checkpoints around the 5 % and 95 % quantiles; the probability;
+        resolution of its grid; the interval; the probability;
         and the kind. Those below one half are candidates and end no stage. None if the curve
         only rises, only falls, or is only noise.
 
@@ -96,7 +99,7 @@ def find_milestones(
         >>> steps = np.arange(0, 3000, 20)
         >>> values = -((np.log1p(steps) - 4) ** 2)[:, None]
         >>> (top,) = find_milestones(Curve("llc", "", steps, values, np.full_like(values, np.nan)))
-        >>> top.kind, top.probability, 40 <= top.low < 53.6 < top.high <= 80
+        >>> top.kind, top.probability, 30 < top.low < 53.6 < top.high < 80
         ('maximum', 1.0, True)
     """
     smooth = curve if isinstance(curve, SmoothCurve) else smooth_curve(curve)
@@ -142,23 +145,43 @@ def _milestone(
 ) -> Milestone:
     """The milestone at one of some places, between the steepest places on either side."""
     ends = [0, *places, len(smooth.mean) - 1]
-    before, place, after = ends[k : k + 3]
+    before, middle, after = ends[k : k + 3]
     steepness = np.abs(np.diff(smooth.mean))
-    first = before + int(np.argmax(steepness[before:place]))
-    last = place + int(np.argmax(steepness[place:after]))
-    kind, up = _kind(smooth.mean[[before, place, after]])
-    corners = smooth.rougher if kind != "plateau" else smooth.rougher[:0]
-    readings = np.vstack([smooth.mean, smooth.functions, corners])[:, first : last + 2]
-    at = first + _extreme(readings, kind, up)
-    step, (low, high) = smooth.steps[at[0]], np.quantile(smooth.steps[at[1:]], [0.05, 0.95])
-    steps = smooth.checkpoints
+    first = before + int(np.argmax(steepness[before:middle]))
+    last = middle + int(np.argmax(steepness[middle:after]))
+    kind, up = _kind(smooth.mean[[before, middle, after]])
+    window = slice(first, last + 2)
+    (place,) = first + _extreme(smooth.mean[None, window], kind, up)
+    at = first + _extreme(smooth.functions[:, window], kind, up)
+    if kind == "plateau":
+        bounds = np.quantile(at, [0.05, 0.95])
+    else:
+        rougher = first + _extreme(smooth.rougher[:, window], kind, up)
+        bounds = np.quantile([*at, *rougher], [0.05, 0.95])
+        shift = np.median(rougher) - np.median(at)
+        bounds += [min(shift, 0.0), max(shift, 0.0)]
+    bounds = np.interp(
+        [min(bounds[0], place), max(bounds[1], place)], np.arange(len(smooth.mean)), smooth.steps
+    )
+    low, high = _between_checkpoints(smooth.checkpoints, bounds)
     return Milestone(
-        step=round(step),
-        low=int(steps[max(np.searchsorted(steps, min(low, step), "right") - 1, 0)]),
-        high=int(steps[min(np.searchsorted(steps, max(high, step)), len(steps) - 1)]),
+        step=round(smooth.steps[place]),
+        low=low,
+        high=high,
         probability=float(np.mean([any(first <= p <= last for p in one) for one in seen])),
         kind=kind,
     )
+
+
+def _between_checkpoints(
+    checkpoints: Int[np.ndarray, " step"], bounds: Float[np.ndarray, " 2"]
+) -> tuple[int, int]:
+    """An interval, widened to the middles between neighbouring checkpoints."""
+    x = np.log1p(checkpoints)
+    middles = np.expm1([x[0], *(x[1:] + x[:-1]) / 2, x[-1]])
+    low = middles[max(np.searchsorted(middles, bounds[0], "right") - 1, 0)]
+    high = middles[min(np.searchsorted(middles, bounds[1]), len(middles) - 1)]
+    return math.floor(low + 1e-6), math.ceil(high - 1e-6)
 
 
 def _kind(values: Float[np.ndarray, " 3"]) -> tuple[Kind, bool]:
@@ -237,27 +260,21 @@ def _plateaus(
     for dip, tilt in zip(dips.tolist(), tilts.tolist(), strict=True):
         if slope[dip] >= tilt:
             continue
-        high, low = _fall(way - tilt * np.arange(len(way)), dip, slope)
-        i, p, j = start + high, start + dip, start + low
-        clear = min(
-            (way[high] - way[low] + tilt * (low - high)) / errors.flat[i, j],
-            (way[dip] - way[0]) / errors.part[start, p],
-            (way[-1] - way[dip]) / errors.part[p, end],
+        steep = np.flatnonzero(slope >= tilt)
+        high, low = (
+            steep[steep < dip].max(initial=-1) + 1,
+            steep[steep > dip].min(initial=len(slope)),
         )
-        if clear >= clearest:
+        flattest = high + int(np.argmin(slope[high:low]))
+        i, p, j = start + high, start + flattest, start + low
+        clear = min(
+            (tilt * (low - high) - (way[low] - way[high])) / errors.flat[i, j],
+            (way[flattest] - way[0]) / errors.part[start, p],
+            (way[-1] - way[flattest]) / errors.part[p, end],
+        )
+        if clear >= clearest and flattest:
             best, clearest = p, clear
     if not best:
         return []
     left = _plateaus(values, (start, best), errors, flatness, ease)
     return [*left, best, *_plateaus(values, (best, end), errors, flatness, ease)]
-
-
-def _fall(
-    tilted: Float[np.ndarray, " way"], dip: int, slope: Float[np.ndarray, " cell"]
-) -> tuple[int, int]:
-    """From where to where a tilted function falls around a dip, between the steepest places."""
-    first = int(np.argmax(slope[: dip + 1]))
-    last = dip + int(np.argmax(slope[dip:]))
-    high = first + int(np.argmax(tilted[first : dip + 1]))
-    low = dip + 1 + int(np.argmin(tilted[dip + 1 : last + 1])) if last > dip else dip + 1
-    return high, low

@@ -48,6 +48,11 @@ def read_curve(path: Path) -> Curve:
             table = np.concatenate([np.empty((0, 3)), *_chunks(path, rows, columns)])
     except (UnicodeDecodeError, csv.Error):
         raise ValueError(f"{path} is not a table of comma-separated values") from None
+    return _curve(path, table)
+
+
+def _curve(path: Path, table: Float[np.ndarray, "row 3"]) -> Curve:
+    """The curve in a table of steps, values and standard errors."""
     said = list[str]()
     finite = np.isfinite(table[:, 1])
     if not finite.all():
@@ -62,6 +67,9 @@ def read_curve(path: Path) -> Curve:
         raise ValueError(
             f"{path} has values at {len(steps)} steps; to find stages takes at least {FEWEST_ROWS}"
         )
+    largest = float(np.abs(table[:, 1]).max())
+    if largest and not 1e-100 < largest < 1e100:
+        raise ValueError(f"{path} has values up to {largest:.3g}; give them in another unit")
     if len(steps) > MOST_POINTS:
         said.append(
             f"{len(steps):,} steps are averaged over {MOST_POINTS} cells of log-step to smooth them"
