@@ -21,6 +21,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two workers share the cores; threads within each would only wait for each other.
+test test-all: export OMP_NUM_THREADS := 1
+
 test: setup
 	$(BIN)/pytest -n 2 -m "not slow and not gpu"
 

@@ -32,13 +32,19 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+def progress(
+    what: str,
+    total: int,
+    done: int = 0,
+    size: Callable[[], tuple[int, str]] | None = None,
+) -> Iterator[Callable[[int], None]]:
     """Show how far a long piece of work is and how long it will take.
 
     Args:
         what: What is being done, in a few words.
         total: How many pieces it has.
         done: How many of them were done before, by an interrupted run.
+        size: Says how much a piece holds and of what, to show how many of these a second there are.
 
     Yields:
         A function to call with the number of pieces that have just been finished.
@@ -52,18 +58,37 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], N
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
         )
         with Progress(*columns, console=console) as bars:
-            bar = bars.add_task(what, total=total, completed=done)
-            yield lambda n: bars.advance(bar, n)
+            bar = bars.add_task(what, total=total, completed=done, rate="")
+
+            yield lambda n: bars.update(bar, advance=n, rate=rate_of(bars.tasks[0].speed, size))
         return
-    with _plain_lines(console, what, total, done) as advance:
+    with _plain_lines(console, what, total, done, size) as advance:
         yield advance
+
+
+def rate_of(speed: float | None, size: Callable[[], tuple[int, str]] | None) -> str:
+    """How much is done in a second, in words; nothing where it is not known.
+
+    Examples:
+        >>> rate_of(20.0, lambda: (4096, "tokens"))
+        '82,000 tokens/s'
+    """
+    if size is None or not speed:
+        return ""
+    amount, unit = size()
+    return f"{float(f'{speed * amount:.2g}'):,.0f} {unit}/s"
 
 
 @contextmanager
 def _plain_lines(
-    console: Console, what: str, total: int, done: int
+    console: Console,
+    what: str,
+    total: int,
+    done: int,
+    size: Callable[[], tuple[int, str]] | None,
 ) -> Iterator[Callable[[int], None]]:
     """One line at the start, one every ten seconds, one at the end."""
     start = said = time.monotonic()
@@ -77,8 +102,10 @@ def _plain_lines(
         done += n
         now = time.monotonic()
         if now - said >= PLAIN_INTERVAL and done < total:
-            left = (now - start) * (total - done) / (done - before)
-            say(f"{done:,} of {total:,}, about {duration(left)} left")
+            speed = (done - before) / (now - start)
+            rate = rate_of(speed, size)
+            left = f"about {duration((total - done) / speed)} left"
+            say(", ".join(filter(None, [f"{done:,} of {total:,}", rate, left])))
             said = now
 
     say(f"{total - done:,} to do" + (f", {done:,} done before" if done else ""))

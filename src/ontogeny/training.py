@@ -2,16 +2,20 @@
 
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
-from ontogeny.problems.problem import Problem, untrained
+from ontogeny.problems.attention import fused_attention
+from ontogeny.problems.problem import Batch, Problem, untrained
 from ontogeny.progress import progress
 from ontogeny.records import Curve
 from ontogeny.runs import CheckpointFolder, Run, create_run
@@ -27,31 +31,45 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: Adam, a triangular learning rate, fresh batches.
+    """How a network is trained: AdamW on fresh batches.
 
     Attributes:
         steps: Number of updates.
         batch_size: Examples in a batch, drawn afresh for each step.
-        learning_rate: Peak of the triangle, reached half-way.
+        learning_rate: The largest that there is.
+        schedule: How the learning rate changes: a `triangle` that peaks half-way, or `constant`.
+        weight_decay: Of all parameters, times the learning rate; 0 is Adam.
         log_checkpoints: Checkpoints at logarithmic spacing.
         linear_checkpoints: Checkpoints at linear spacing, in addition.
         seed: Seed of the initial weights and of the batches.
         threads: Threads of the computation on a CPU; the weights depend on their number.
         device: Where to train.
+        mixed_precision: Whether products of matrices are made in bfloat16: faster on an
+            accelerator, and another run.
+        fused_attention: Whether attention is computed by the device's fused kernel: the same up to
+            rounding.
     """
 
     steps: int
     batch_size: int = 256
     learning_rate: float = 3e-3
+    schedule: Literal["triangle", "constant"] = "triangle"
+    weight_decay: float = 0.0
     log_checkpoints: int = 100
     linear_checkpoints: int = 100
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
+    mixed_precision: bool = False
+    fused_attention: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 4:
             raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
+        if self.schedule not in ("triangle", "constant"):
+            raise ValueError(f"schedule must be triangle or constant, not {self.schedule!r}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
         for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -110,6 +128,13 @@ def spread(
     return np.unique(steps[nearest])
 
 
+def learning_rate(step: int, training: Training) -> float:
+    """The learning rate of a step."""
+    if training.schedule == "constant":
+        return training.learning_rate
+    return one_cycle(step, training)
+
+
 def one_cycle(step: int, training: Training) -> float:
     r"""The learning rate of a step: a triangle that peaks half-way and all but ends at zero.
 
@@ -134,14 +159,17 @@ def one_cycle(step: int, training: Training) -> float:
 
 
 class Descent:
-    """Everything that the next step depends on: the step, weights, buffers, Adam's moments."""
+    """Everything that the next step depends on: the step, weights, buffers, moments."""
 
     def __init__(self, problem: Problem, training: Training) -> None:
         self.problem, self.training = problem, training
         self.model = untrained(problem, training.seed).to(training.device).train()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.0, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True
+        )
         self.losses = torch.full((training.steps,), math.nan)
         self.step = 0
+        self.tokens = 0  # of the last batch: how many losses there were
 
     def descend(self) -> None:
         """One update on a fresh batch, which is a function of the seed and the step."""
@@ -149,8 +177,9 @@ class Descent:
         stream = random_stream(training.seed, "training batch", t, device=training.device)
         batch = self.problem.batch(training.batch_size, stream)
         for group in self.optimizer.param_groups:
-            group["lr"] = one_cycle(t, training)
-        loss = self.problem.loss(self.model, batch).mean()
+            group["lr"] = learning_rate(t, training)
+        losses = self.evaluate(batch)
+        self.tokens, loss = losses.numel(), losses.mean()
         self.losses[t] = value = loss.item()
         if not math.isfinite(value):
             raise ValueError(
@@ -161,6 +190,16 @@ class Descent:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
+
+    def evaluate(self, batch: Batch) -> Tensor:
+        """The losses of a batch, with the kernels that were asked for."""
+        with ExitStack() as stack:
+            if self.training.fused_attention:
+                stack.enter_context(fused_attention())
+            if self.training.mixed_precision:
+                kind = torch.device(self.training.device).type
+                stack.enter_context(torch.autocast(kind, dtype=torch.bfloat16))
+            return self.problem.loss(self.model, batch)
 
     def save(self, path: Path) -> None:
         """Keep what a restart needs, whole or not at all."""
@@ -236,8 +275,9 @@ def _descend_to_the_end(
     descent: Descent, checkpoints: CheckpointFolder, keep: set[int], state: Path
 ) -> None:
     saved = time.monotonic()
-    with progress("training", descent.training.steps, descent.step) as advance:
-        while (step := descent.step) < descent.training.steps:
+    steps, done = descent.training.steps, descent.step
+    with progress("training", steps, done, lambda: (descent.tokens, "tokens")) as advance:
+        while (step := descent.step) < steps:
             descent.descend()
             if step in keep:
                 checkpoints.save(step, descent.model.state_dict())

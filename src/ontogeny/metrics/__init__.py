@@ -4,6 +4,7 @@ Functions of predictions, attention patterns and weights that know nothing of pr
 """
 
 from ontogeny.metrics.attention import (
+    attention_at,
     attention_entropy,
     attention_variability,
     previous_token_attention,
@@ -13,11 +14,13 @@ from ontogeny.metrics.attention import (
 from ontogeny.metrics.behavior import (
     Estimate,
     average,
+    cross_entropy,
     icl_score,
     squared_errors,
 )
 from ontogeny.metrics.weights import (
     EffectiveUnembedding,
+    composition_scores,
     effective_unembedding,
     fraction_below,
     hessian_product,
@@ -30,9 +33,12 @@ from ontogeny.metrics.weights import (
 __all__ = [
     "EffectiveUnembedding",
     "Estimate",
+    "attention_at",
     "attention_entropy",
     "attention_variability",
     "average",
+    "composition_scores",
+    "cross_entropy",
     "effective_unembedding",
     "fraction_below",
     "hessian_product",

@@ -6,7 +6,7 @@ what the first token attends to among earlier ones, has the answer nan.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -119,3 +119,34 @@ def x_token_attention(patterns: Float[Tensor, "example head query key"]) -> Esti
         tensor([[1.0000, 0.7500]], dtype=torch.float64)
     """
     return average(patterns[..., ::2].sum(dim=-1))
+
+
+def attention_at(
+    patterns: Float[Tensor, "example head query key"],
+    queries: Int[Tensor, " example"],
+    keys: Int[Tensor, " example"],
+) -> Estimate:
+    r"""Attention from one token of each example to another.
+
+    The prefix-matching score of a head asks this of rows in which one token occurs twice, at i and
+    at j: the attention from j to i + 1, what followed it before. The previous-token score asks it
+    of the last token and the one before.
+
+    Args:
+        patterns: Attention patterns.
+        queries: The position in each example that attends.
+        keys: The position that it attends to.
+
+    Returns:
+        The mean over examples, for each head.
+
+    Examples:
+        >>> pattern = torch.tensor([[[[1.0, 0.0], [0.75, 0.25]]]])
+        >>> attention_at(pattern, torch.tensor([1]), torch.tensor([0])).values
+        tensor([0.7500], dtype=torch.float64)
+
+    References:
+        C. Olsson et al., "In-context learning and induction heads" (2022).
+    """
+    examples = torch.arange(len(patterns), device=patterns.device)
+    return average(patterns[examples, :, queries, keys])

@@ -99,3 +99,26 @@ def icl_score(losses: Float[Tensor, "example position"], early: int, late: int) 
     if not 1 <= early < late <= n:
         raise ValueError(f"need 1 <= early < late <= {n} positions, not {early} and {late}")
     return average(losses[:, late - 1] - losses[:, early - 1])
+
+
+def cross_entropy(
+    logits: Float[Tensor, "example token"], probabilities: Float[Tensor, "example token"]
+) -> Float[Tensor, " example"]:
+    r"""Cross-entropy $-\sum_v p_v \log q_v$ of predictions q with the distribution p of the truth.
+
+    With p the row of a bigram table that belongs to the last token it is the bigram score. It is
+    least, the entropy of p, where the network says what the table says.
+
+    Args:
+        logits: Of the predictions, up to a constant.
+        probabilities: Of the truth.
+
+    Returns:
+        One value for each example, in nats.
+
+    Examples:
+        >>> even = torch.tensor([[0.5, 0.5]])
+        >>> cross_entropy(torch.tensor([[3.0, 3.0]]), even).exp()
+        tensor([2.])
+    """
+    return -(probabilities * logits.log_softmax(dim=-1)).sum(dim=-1)

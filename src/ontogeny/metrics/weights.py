@@ -253,3 +253,34 @@ def top_eigenvalues(
         rng=0,  # for fresh directions, where the Krylov space is exhausted early
     )
     return torch.from_numpy(values).sort(descending=True).values
+
+
+def composition_scores(
+    first: Float[Tensor, "head d_model d_model"], second: Float[Tensor, "other d_model d_model"]
+) -> Float[Tensor, "head other"]:
+    r"""How much of what heads write is read by others: $\|AB\|_F / (\|A\|_F \|B\|_F)$.
+
+    With A the map $W_{OV}$ of an earlier head, as rows in and columns out, and B the transposed map
+    $W_{QK}^\top$ of a later one it is K-composition: how much of what the later head's keys are
+    made of comes from the earlier head.
+
+    Args:
+        first: A for each earlier head.
+        second: B for each later head.
+
+    Returns:
+        A share for each pair; about $1/\sqrt{d_\mathrm{model}}$ for random maps.
+
+    Examples:
+        >>> read = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+        >>> written = torch.tensor([[[0.0, 2.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]])
+        >>> composition_scores(written, read)[:, 0].tolist()
+        [0.0, 1.0]
+
+    References:
+        N. Elhage et al., "A mathematical framework for transformer circuits" (2021).
+    """
+    product = torch.einsum("aij,bjk->abik", first, second)
+    sizes = first.flatten(1).norm(dim=1)[:, None] * second.flatten(1).norm(dim=1)
+    shares: Tensor = product.flatten(2).norm(dim=2) / sizes
+    return shares

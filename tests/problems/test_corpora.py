@@ -1,0 +1,95 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ontogeny.problems import check_problem, language
+from ontogeny.problems.corpora import (
+    chances_after,
+    count_bigrams,
+    documents,
+    draw_text,
+    open_corpus,
+    words_of,
+)
+from ontogeny.streams import random_stream
+
+TEXTS = [f"The cat number {i} sat on the mat, and the dog saw the cat.\n" * 5 for i in range(120)]
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    lines = (json.dumps({"text": text}) for text in TEXTS)
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_documents_come_back_from_their_tokens(source):
+    corpus = open_corpus(source, 300)
+    assert corpus.tokenizer.get_vocab_size() == 300
+    parts = corpus.tokenizer.decode_batch([corpus.train.tolist(), corpus.held_out.tolist()])
+    assert parts[1] == "".join(TEXTS[49::50])  # one in fifty, whole
+    assert len(parts[0]) + len(parts[1]) == sum(map(len, TEXTS))
+    assert (corpus.train == corpus.end).sum() == 118
+
+
+def test_tokens_are_made_once(source, tmp_path):
+    open_corpus(source, 300)
+    (made,) = (tmp_path / "cache" / "corpora").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in made.iterdir()}
+    open_corpus.cache_clear()
+    open_corpus(source, 300)
+    assert {path: path.stat().st_mtime_ns for path in made.iterdir()} == before
+
+
+def test_bigrams_are_those_of_a_plain_count():
+    tokens = np.random.default_rng(0).integers(0, 7, 1000).astype(np.uint8)
+    plain = np.zeros((7, 7))
+    for pair in itertools.pairwise(tokens):
+        plain[pair] += 1
+    assert np.array_equal(count_bigrams(tokens, 7).toarray(), plain)
+
+
+def test_the_table_of_bigrams_holds_probabilities(source):
+    corpus = open_corpus(source, 300)
+    chances = chances_after(corpus, torch.arange(300))
+    torch.testing.assert_close(chances.sum(dim=1), torch.ones(300))
+
+
+def test_rows_begin_with_the_end_token_and_go_on_with_the_text():
+    rows = draw_text(np.arange(25), 99, 6, 40, random_stream(0, "rows"))
+    assert rows.shape == (40, 6)
+    assert set(rows[:, 0].tolist()) == {99}
+    assert set(rows[:, 1].tolist()) == {0, 5, 10, 15, 20}
+    assert (rows[:, 2:] - rows[:, 1:-1] == 1).all()
+
+
+def test_words_have_the_length_that_was_asked_for(source):
+    corpus = open_corpus(source, 264)  # few merges, so that words have several tokens
+    words = words_of(corpus, 2)
+    assert words.shape[1] == 2
+    texts = corpus.tokenizer.decode_batch(words.tolist())
+    assert texts
+    assert all(text.strip().isalpha() for text in texts)
+
+
+def test_a_text_is_a_problem(source):
+    check_problem(language(corpus=source, d_vocab=300, n_ctx=16, d_model=16, n_heads=2))
+
+
+def test_bad_sources_get_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="there is no text at"):
+        list(documents(str(tmp_path / "nowhere")))
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"text": "fine"}\n{"colour": 1}\n')
+    with pytest.raises(ValueError, match=r"line 2 of .* is not a JSON object with a text"):
+        list(documents(str(broken)))
+    with pytest.raises(ValueError, match="is not the file of a tokenizer"):
+        language(corpus=str(broken), d_vocab=300, tokenizer=str(broken))
+    with pytest.raises(ValueError, match="too few for a row of 9"):
+        draw_text(np.arange(5), 0, 9, 2, random_stream(0, "rows"))
