@@ -24,6 +24,8 @@ FLATNESS = 0.5
 NOTABLE = 0.02
 # A milestone holds if it is in at least this share of the functions that the curve might be.
 HOLDS = 0.5
+# A corner may be this many times as far again as a shorter length scale moves it.
+CORNER = 2.0
 # Places where the rule holds with thresholds lower by this factor are looked at as candidates.
 EASIER = 0.6
 
@@ -75,9 +77,8 @@ def find_milestones(
     side of it. Its interval comes from where these functions are highest, lowest or flattest
     there, whether or not the rule calls it a milestone. Where the curve turns it may turn in a
     corner, which smoothing moves to the flatter side: there as many functions with a shorter
-    length scale have their say, and as far as these move the turn, the interval is extended once
-    more. Its ends are widened to the middle between checkpoints: no step is known better than
-    that.
+    length scale have their say, and the interval is extended by twice as far as these move the
+    turn.
 
     Args:
         curve: A curve of one item, usually the local learning coefficient; or smoothed already.
@@ -158,30 +159,18 @@ def _milestone(
     else:
         rougher = first + _extreme(smooth.rougher[:, window], kind, up)
         bounds = np.quantile([*at, *rougher], [0.05, 0.95])
-        shift = np.median(rougher) - np.median(at)
+        shift = CORNER * (np.median(rougher) - np.median(at))
         bounds += [min(shift, 0.0), max(shift, 0.0)]
-    bounds = np.interp(
-        [min(bounds[0], place), max(bounds[1], place)], np.arange(len(smooth.mean)), smooth.steps
-    )
-    low, high = _between_checkpoints(smooth.checkpoints, bounds)
+    # No place is known better than to half a cell of the grid.
+    bounds = [min(bounds[0], place) - 0.5, max(bounds[1], place) + 0.5]
+    low, high = np.interp(bounds, np.arange(len(smooth.mean)), smooth.steps)
     return Milestone(
         step=round(smooth.steps[place]),
-        low=low,
-        high=high,
+        low=math.floor(low),
+        high=math.ceil(high),
         probability=float(np.mean([any(first <= p <= last for p in one) for one in seen])),
         kind=kind,
     )
-
-
-def _between_checkpoints(
-    checkpoints: Int[np.ndarray, " step"], bounds: Float[np.ndarray, " 2"]
-) -> tuple[int, int]:
-    """An interval, widened to the middles between neighbouring checkpoints."""
-    x = np.log1p(checkpoints)
-    middles = np.expm1([x[0], *(x[1:] + x[:-1]) / 2, x[-1]])
-    low = middles[max(np.searchsorted(middles, bounds[0], "right") - 1, 0)]
-    high = middles[min(np.searchsorted(middles, bounds[1]), len(middles) - 1)]
-    return math.floor(low + 1e-6), math.ceil(high - 1e-6)
 
 
 def _kind(values: Float[np.ndarray, " 3"]) -> tuple[Kind, bool]:
