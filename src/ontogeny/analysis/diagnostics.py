@@ -222,10 +222,11 @@ def mixing_reasons(rhat: float, ess: float, chains: int) -> list[str]:
 
 
 def length_reasons(draws: int, relaxation: float) -> list[str]:
-    """Whether chains are so short that they may agree because none has moved in flat directions."""
-    if relaxation == np.inf:
-        return ["without localization flat directions never relax; give some"]
-    if not draws < relaxation:
+    """Whether chains are so short that they may agree because none has moved in flat directions.
+
+    Without localization nothing is said: where the loss bounds every direction, none is flat.
+    """
+    if not draws < relaxation < np.inf:
         return []
     return [
         f"{draws:,} draws after burn-in, and flat directions need {relaxation:,.0f} to relax; "

@@ -100,7 +100,7 @@ def find_milestones(
         >>> steps = np.arange(0, 3000, 20)
         >>> values = -((np.log1p(steps) - 4) ** 2)[:, None]
         >>> (top,) = find_milestones(Curve("llc", "", steps, values, np.full_like(values, np.nan)))
-        >>> top.kind, top.probability, 30 < top.low < 53.6 < top.high < 80
+        >>> top.kind, top.probability, 20 < top.low < 53.6 < top.high < 80
         ('maximum', 1.0, True)
     """
     smooth = curve if isinstance(curve, SmoothCurve) else smooth_curve(curve)

@@ -25,12 +25,12 @@ def read_variants(
     """
     if not chains:
         return {}
-    draws = chains[0].losses.shape[1]
+    draws, pairs = chains[0].losses.shape[1], chains[0].initial_losses.shape[1]
     usual = chains[0].burn_in if burn_in is None else burn_in
     variants = {
         f"burn-in of {other:,} draws, not {usual:,}": estimate_llc(chains, other)
         for other in (usual // 2, (usual + draws) // 2)
-        if other != usual
+        if other != usual and other * pairs <= draws * (pairs - 1)  # some pair is left
     }
     for folder in sorted(measured.glob("earlier-*-sample_chains")):
         if earlier := load_records(Chains, folder):
