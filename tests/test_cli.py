@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ontogeny import cli, presets, storage
-from ontogeny.presets import Plan
+from ontogeny import cli, plans, presets, storage
+from ontogeny.plans import Plan
 from ontogeny.probes import (
     Curvature,
     FixedBatch,
@@ -191,7 +191,7 @@ def trained(finished, tmp_path):
 
 
 def test_settings_of_the_sampler_are_told_in_the_shell(trained, monkeypatch):
-    monkeypatch.setattr(presets, "measure_as_planned", lambda *_: None)
+    monkeypatch.setattr(plans, "measure_as_planned", lambda *_: None)
     before = storage.read_plan(trained)
     words = "--precision 2% --method rmsprop --draws 40 --batched 4 --momentum 0.5 --checkpoints 3"
     assert command("measure", trained, *words.split()) == 0

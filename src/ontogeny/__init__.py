@@ -11,7 +11,8 @@ training   descend the loss, keep dense checkpoints
 probes     measuring a run: the sampler's chains, outputs, metrics, curvature
 analysis   reading what was measured: learning coefficients, essential dynamics, stages
 views      showing it: figures, one page, files for machines
-presets    plans: what to train and what to measure, in three sizes
+plans      what to train and what to measure at which steps
+presets    such plans: each system in three sizes
 cli        the same verbs, from a shell
 ```
 

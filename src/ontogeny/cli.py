@@ -103,7 +103,8 @@ def run(
     sampling: Sampling = Sampling(),
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
-    from ontogeny.presets import SYSTEMS, check_sampler
+    from ontogeny.plans import check_sampler
+    from ontogeny.presets import SYSTEMS
 
     check_sampler(SYSTEMS[system](preset, seed, device), sampling.given())
     path = train(system, preset=preset, folder=folder, seed=seed, device=device)
@@ -126,7 +127,8 @@ def train(
     device: Device = "cpu",
 ) -> Path:
     """Train a system and keep dense checkpoints."""
-    from ontogeny.presets import SYSTEMS, train_as_planned
+    from ontogeny.plans import train_as_planned
+    from ontogeny.presets import SYSTEMS
 
     path = folder or Path("runs") / f"{system}-{preset}-seed{seed}"
     train_as_planned(SYSTEMS[system](preset, seed, device), path)
@@ -166,7 +168,7 @@ def measure(
 
     Settings of the sampler change the plan; weights and data add to it.
     """
-    from ontogeny.presets import measure_as_planned, plan_chains
+    from ontogeny.plans import measure_as_planned, plan_chains
     from ontogeny.workers import check_device
 
     check_device(device)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd.function import once_differentiable
 
-from ontogeny.presets import Plan, plan_as_json
+from ontogeny.plans import Plan, plan_as_json
 from ontogeny.probes import Sampler, sample_chains
 from ontogeny.probes.calibration import (
     Stiffness,

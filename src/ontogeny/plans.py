@@ -1,4 +1,4 @@
-"""Plans: what to train and what to measure at which steps, for each system in three sizes."""
+"""Plans: what to train and what to measure at which steps; how they are kept and carried out."""
 
 import hashlib
 import json
@@ -16,18 +16,15 @@ from jaxtyping import Int
 
 import ontogeny
 from ontogeny.probes import (
-    Curvature,
     FixedBatch,
     Metrics,
     Sampler,
-    measure_curvature,
     measure_metrics,
     record_outputs,
     record_references,
-    sample_chains,
 )
 from ontogeny.probes.landscape import moving_weights
-from ontogeny.problems import Problem, find, regression, untrained
+from ontogeny.problems import Problem, find, untrained
 from ontogeny.problems.problem import on_data
 from ontogeny.runs import Run, address_of, create_run, open_run, settings_of
 from ontogeny.storage import differences, name_of, read_json, read_plan, whole_file
@@ -59,6 +56,17 @@ class Plan:
     problem: Problem
     training: Training
     measurements: tuple[Measurement, ...]
+
+
+def at_every_checkpoint(
+    metrics: Metrics, batch: FixedBatch, steps: Int[np.ndarray, " _"]
+) -> tuple[Measurement, ...]:
+    """Metrics and outputs at all checkpoints, and the outputs of known predictors once."""
+    return (
+        (measure_metrics, metrics, steps),
+        (record_outputs, batch, steps),
+        (record_references, batch, steps[:1]),
+    )
 
 
 def train_as_planned(plan: Plan, folder: Path) -> Run:
@@ -258,107 +266,3 @@ def components_alone(problem: Problem, weights: Sequence[str], data: str) -> lis
         matches = [name for name in components if fnmatchcase(name, pattern)]
         alone |= dict.fromkeys(matches or [pattern])
     return list(alone)
-
-
-# Systems -----------------------------------------------------------------------------------------
-
-
-def plan_regression(size: Size, seed: int, device: str = "cpu") -> Plan:
-    """The in-context regression transformer."""
-    return {"quick": _quick, "standard": _standard, "paper": _paper}[size](seed, device)
-
-
-def _quick(seed: int, device: str) -> Plan:
-    training = Training(
-        steps=2000,
-        batch_size=128,
-        log_checkpoints=150,
-        linear_checkpoints=150,
-        seed=seed,
-        threads=2,
-        device=device,
-    )
-    steps = checkpoint_steps(training)
-    sampler = Sampler(draws=150, burn_in=50, batch_size=64, seed=seed)
-    measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 28)),
-        (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),
-        *_cheap(Metrics(examples=256), FixedBatch(examples=256), steps),
-    )
-    notes = (
-        "This run is short: it is meant to show the method in minutes. Stages are numbered as they "
-        "are found; the first two are the paper's LR1 and LR2.",
-    )
-    return Plan(_title("quick", seed), notes, "LR", regression(), training, measurements)
-
-
-def _standard(seed: int, device: str) -> Plan:
-    training = Training(
-        steps=250_000,
-        batch_size=64,
-        log_checkpoints=150,
-        linear_checkpoints=200,
-        seed=seed,
-        device=device,
-    )
-    steps = checkpoint_steps(training)
-    sampler = Sampler(seed=seed)
-    measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 71, 40)),
-        (measure_curvature, Curvature(examples=512), spread(steps, 16)),
-        *_cheap(Metrics(examples=1024), FixedBatch(), steps),
-    )
-    notes = (
-        "Stages are numbered as they are found. With seed 1 they are the paper's LR1 and LR2, its "
-        "LR3 and LR4 as one fall, called LR3, and its LR5, called LR4.",
-        "The localization is ten times the paper's, so that chains stay near the checkpoint and "
-        "arrive within their burn-in; the height of the learning coefficient is not the paper's.",
-    )
-    return Plan(_title("standard", seed), notes, "LR", regression(), training, measurements)
-
-
-def _paper(seed: int, device: str) -> Plan:
-    training = Training(steps=500_000, seed=seed, device=device)
-    steps = checkpoint_steps(training)
-    sampler = Sampler(
-        method="sgld",
-        step_size=3e-4,
-        nbeta=200 / 3,
-        localization=20 / 3,
-        chains=10,
-        draws=5000,
-        burn_in=0,
-        batch_size=1024,
-        pairing=50,
-        seed=seed,
-    )
-    measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, steps),
-        (measure_curvature, Curvature(probes=100), steps),
-        *_cheap(Metrics(), FixedBatch(), steps),
-    )
-    notes = (
-        "The paper's settings, with three differences: batches of training data are fixed by the "
-        "seed, the sampler draws fresh minibatches instead of cycling through 2^20 fixed "
-        "sequences, and the checkpoint's own loss is measured on the minibatches of every 50th "
-        "draw.",
-    )
-    return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements)
-
-
-def _title(size: Size, seed: int) -> str:
-    return f"In-context linear regression, {size} preset, seed {seed}"
-
-
-def _cheap(
-    metrics: Metrics, batch: FixedBatch, steps: Int[np.ndarray, " _"]
-) -> tuple[Measurement, ...]:
-    """What is measured at every checkpoint."""
-    return (
-        (measure_metrics, metrics, steps),
-        (record_outputs, batch, steps),
-        (record_references, batch, steps[:1]),
-    )
-
-
-SYSTEMS: Mapping[str, Callable[..., Plan]] = {"regression": plan_regression}

@@ -1,0 +1,10 @@
+"""What to train and what to measure, for each system in three sizes."""
+
+from collections.abc import Callable, Mapping
+
+from ontogeny.plans import Plan
+from ontogeny.presets.regression import plan_regression
+
+SYSTEMS: Mapping[str, Callable[..., Plan]] = {"regression": plan_regression}
+
+__all__ = ["SYSTEMS", "plan_regression"]
