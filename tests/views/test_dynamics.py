@@ -149,7 +149,15 @@ def test_forms_are_stars_at_their_points_full_where_they_stand_out():
         expected = [[form.point[component] for component in plane] for form in forms]
         np.testing.assert_allclose(points_of(star), expected)
         assert star.marker.symbol == ("star", "star-open")
-        assert star.text == ("20", "")  # the other neither stands out nor is the best
+        assert star.text == ("20", "500")
+
+
+def test_of_forms_that_lie_close_together_only_the_best_shows_its_step():
+    report = full()
+    first, then = report.forms.forms
+    near = replace(then, point=tuple(x + 0.01 for x in first.point))
+    figure = plot_dynamics(replace(report, forms=replace(report.forms, forms=(near, first))))
+    assert [star.text for star in named(figure, "form and its step")] == [("", "20")] * 3
 
 
 def test_frames_hold_forms_beyond_the_path():

@@ -29,6 +29,9 @@ SURROGATES = 999
 BATCH = 1 << 22
 """Surrogates are drawn so many at a time that their Gram matrices have as many entries."""
 
+TOGETHER = 333
+"""In so many surrogates forms are looked for at once."""
+
 CLOCK = 8.0
 """The run's local variance is an average over this many widths of the kernel."""
 
@@ -132,9 +135,10 @@ def surrogate_scores(
     """The scores of the best forms of surrogates, some at a time."""
     rng = np.random.default_rng(seed)
     batch = max(1, BATCH // len(null.path) ** 2)
-    for start in range(0, surrogates, batch):
-        paths = null.draw(min(batch, surrogates - start), rng)
-        yield best_scores(paths, null.grid)
+    for start in range(0, surrogates, TOGETHER):
+        count = min(TOGETHER, surrogates - start)
+        drawn = [null.draw(min(batch, count - k), rng) for k in range(0, count, batch)]
+        yield best_scores(np.concatenate(drawn), null.grid)
 
 
 # The null models ----------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def _plane_traces(
         yield _dots(evolute, "evolute", mode="markers", marker={"size": 3, "color": "black"})
     yield from diamonds(report.reference_scores, plane)
     if forms := forms_of(report):
-        yield _form_marks(forms, plane)
+        yield _form_marks(forms, plane, frame)
 
 
 def diamonds(
@@ -212,13 +212,21 @@ def _stands_out(form: Form) -> bool:
     return form.p_value is not None and form.p_value <= SIGNIFICANT
 
 
-def _form_marks(forms: Sequence[Form], plane: tuple[int, int]) -> go.Scatter:
-    across, up = np.array([[form.point[component] for component in plane] for form in forms]).T
-    best = max(forms, key=lambda form: form.score)  # steps of weak ones would lie on each other
+def _form_marks(
+    forms: Sequence[Form], plane: tuple[int, int], frame: Float[np.ndarray, "2 2"]
+) -> go.Scatter:
+    """A star for each; of those that lie close together only the best shows its step."""
+    points = np.array([[form.point[component] for component in plane] for form in forms])
+    labelled = list[int]()
+    for i in sorted(range(len(forms)), key=lambda i: -forms[i].score):
+        apart = np.abs(points[labelled] - points[i]) / (frame[:, 1] - frame[:, 0])
+        if not (apart < [0.2, 0.08]).all(axis=1).any():
+            labelled.append(i)
+    across, up = points.T
     return go.Scatter(
         x=across,
         y=up,
-        text=[f"{form.step:,}" if _stands_out(form) or form is best else "" for form in forms],
+        text=[f"{form.step:,}" if i in labelled else "" for i, form in enumerate(forms)],
         hovertext=[describe_form(form) for form in forms],
         mode="markers+text",
         textposition="bottom center",
