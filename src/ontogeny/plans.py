@@ -19,9 +19,12 @@ from ontogeny.probes import (
     FixedBatch,
     Metrics,
     Sampler,
+    Sketch,
     measure_metrics,
+    record_gradients,
     record_outputs,
     record_references,
+    record_weights,
 )
 from ontogeny.probes.landscape import moving_weights
 from ontogeny.problems import Problem, find, untrained
@@ -61,11 +64,13 @@ class Plan:
 def at_every_checkpoint(
     metrics: Metrics, batch: FixedBatch, steps: Int[np.ndarray, " _"]
 ) -> tuple[Measurement, ...]:
-    """Metrics and outputs at all checkpoints, and the outputs of known predictors once."""
+    """Metrics, outputs, weights and gradients; and once the outputs of known predictors."""
     return (
         (measure_metrics, metrics, steps),
         (record_outputs, batch, steps),
         (record_references, batch, steps[:1]),
+        (record_weights, Sketch(), steps),
+        (record_gradients, Sketch(), steps),
     )
 
 

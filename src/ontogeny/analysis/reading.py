@@ -57,6 +57,7 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
+        paths: Essential dynamics of other things than outputs: of weights, of gradients.
         forms: Places that the outputs turn around, weighed against chance.
         form_distances: For each form the root mean square difference of its outputs from known
             predictors, nearest first.
@@ -77,6 +78,7 @@ class Report:
     diagnoses: tuple[Diagnosis, ...] = ()
     trajectory: Trajectory | None = None
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    paths: Mapping[str, Trajectory] = field(default_factory=dict)
     forms: WeighedForms | None = None
     form_distances: tuple[Mapping[str, float], ...] = ()
     milestones: tuple[Milestone, ...] = ()
@@ -191,6 +193,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
+        paths=read_paths(measured),
         forms=forms,
         form_distances=form_distances,
         milestones=found.milestones,
@@ -330,6 +333,14 @@ def read_dynamics(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+
+
+def read_paths(measured: Path) -> dict[str, Trajectory]:
+    """Essential dynamics of the recorded weights and gradients, as far as there are any."""
+    recorded = {
+        what: read_outputs(measured / f"record_{what}") for what in ("weights", "gradients")
+    }
+    return {what: essential_dynamics(rows) for what, rows in recorded.items() if rows is not None}
 
 
 def read_forms(

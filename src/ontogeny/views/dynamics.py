@@ -53,8 +53,8 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     Returns:
         One panel for each plane, both axes to one scale: measured points in grey, the smoothed
         curve in the colours of the stages, every eighth osculating circle, the evolute, the
-        reference predictors, and forms as stars, full where p is at most 0.05. Those, and the best
-        one, have their step beside them.
+        reference predictors, and forms as stars, full where p is at most 0.05. Of forms that are
+        close together the best has its step beside it.
         The frame is laid around points, predictors and forms: circles and evolute end at it.
         Words if there is no trajectory of two components or more.
 
