@@ -80,6 +80,15 @@ def test_gradients_are_those_of_the_mean_loss():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_gradients_of_a_transformer_are_finite_and_short():
+    problem = regression(d_model=8, d_mlp=8, n_heads=2)
+    state = untrained(problem, 0).state_dict()
+    found = record_gradients(problem, 0, state, Sketch(numbers=64, examples=4)).values
+    assert found.shape == (1, 64)
+    assert np.isfinite(found).all()
+    assert found.any()
+
+
 def test_a_sketch_is_linear_and_keeps_distances():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 50_000, generator=generator, dtype=torch.float64)

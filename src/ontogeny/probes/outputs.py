@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
 
 from ontogeny.problems.problem import Batch, Problem, StateDict, device_of, trained
 from ontogeny.records import Outputs, References
@@ -104,8 +103,8 @@ def record_weights(problem: Problem, step: int, state: StateDict, settings: Sket
     Returns:
         One row in the shape of outputs, for `essential_dynamics`, in single precision.
     """
-    weights = parameters_to_vector(trained(problem, state).parameters()).detach()
-    return _sketched(weights, step, settings)
+    weights = [part.detach().flatten() for part in trained(problem, state).parameters()]
+    return _sketched(torch.cat(weights), step, settings)
 
 
 def record_gradients(problem: Problem, step: int, state: StateDict, settings: Sketch) -> Outputs:
@@ -124,7 +123,7 @@ def record_gradients(problem: Problem, step: int, state: StateDict, settings: Sk
     batch = draw_fixed_batch(problem, settings, device_of(state))
     loss = problem.loss(model, batch).mean()
     gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
-    return _sketched(parameters_to_vector(gradients), step, settings)
+    return _sketched(torch.cat([part.flatten() for part in gradients]), step, settings)
 
 
 def _sketched(vector: Float[Tensor, " parameter"], step: int, settings: Sketch) -> Outputs:
