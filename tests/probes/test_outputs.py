@@ -62,7 +62,7 @@ def test_weights_are_the_trainable_ones_in_the_networks_order():
 
 
 def test_gradients_are_those_of_the_mean_loss():
-    problem, settings = line(), Sketch(examples=6, seed=1)
+    problem, settings = line(), Sketch(examples=100, seed=1)
     state = {"weight": torch.tensor([[3.0]]), "bias": torch.tensor([1.0])}
     batch = draw_fixed_batch(problem, settings, "cpu")
 

@@ -12,6 +12,9 @@ from ontogeny.records import Outputs, References
 from ontogeny.streams import random_stream
 
 
+AT_ONCE = 64  # examples whose gradient is taken together: more would not fit into memory
+
+
 @dataclass(frozen=True)
 class FixedBatch:
     """The inputs on which outputs are recorded, the same at every checkpoint.
@@ -121,9 +124,12 @@ def record_gradients(problem: Problem, step: int, state: StateDict, settings: Sk
     """
     model = trained(problem, state)
     batch = draw_fixed_batch(problem, settings, device_of(state))
-    loss = problem.loss(model, batch).mean()
-    gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
-    return _sketched(torch.cat([part.flatten() for part in gradients]), step, settings)
+    total = torch.zeros((), device=device_of(state))
+    for some in zip(*(torch.split(part, AT_ONCE) for part in batch), strict=True):
+        loss = problem.loss(model, some).sum(dim=0).mean() / settings.examples
+        gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+        total = total + torch.cat([part.flatten() for part in gradients])
+    return _sketched(total, step, settings)
 
 
 def _sketched(vector: Float[Tensor, " parameter"], step: int, settings: Sketch) -> Outputs:
