@@ -11,7 +11,6 @@ from ontogeny.problems.problem import Batch, Problem, StateDict, device_of, trai
 from ontogeny.records import Outputs, References
 from ontogeny.streams import random_stream
 
-
 AT_ONCE = 64  # examples whose gradient is taken together: more would not fit into memory
 
 
