@@ -213,7 +213,7 @@ def test_induction_is_a_bigram_seen_before():
     ("settings", "words"),
     [
         ({"sites": 0}, "sites must be 1 to 63"),
-        ({"triggers": 40}, "there can be 0 to 32 triggers"),
+        ({"triggers": 40}, "there can be 0 to 31 triggers"),
         ({"sharpness": -1.0}, "sharpness must be at least 0"),
         ({"n_heads": 3}, "3 heads do not divide"),
         ({"n_ctx": 4, "sites": 1}, "n_ctx must be at least 8"),

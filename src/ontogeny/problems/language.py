@@ -56,6 +56,7 @@ class Language:
         d_model: Width of the residual stream.
         triggers: Tokens in each row of the synthetic language that have a successor of their own.
         sharpness: How predictable its other tokens are, as in `TriggerBigrams`.
+        second_order: How much the token before the last tells, as there.
         table_seed: Which table of bigrams it has.
         sites: At how many random positions of each row outputs are followed.
     """
@@ -69,6 +70,7 @@ class Language:
     d_model: int = 64
     triggers: int = 3
     sharpness: float = 2.0
+    second_order: float = 0.0
     table_seed: int = 0
     sites: int = 4
 
@@ -150,7 +152,12 @@ def source_of(setting: Language) -> Source:
 
         return Source(train, held_out, partial(chances_after, corpus), words)
     world = TriggerBigrams(
-        setting.d_vocab, setting.n_ctx, setting.triggers, setting.sharpness, setting.table_seed
+        setting.d_vocab,
+        setting.n_ctx,
+        setting.triggers,
+        setting.sharpness,
+        setting.second_order,
+        setting.table_seed,
     )
     rows = partial(draw_rows, world)
     return Source(rows, rows, partial(bigram_chances, world))
