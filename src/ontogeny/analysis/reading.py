@@ -25,6 +25,7 @@ from ontogeny.records import (
     Measurements,
     Milestone,
     Outputs,
+    Passages,
     References,
     Stage,
     Trajectory,
@@ -68,6 +69,7 @@ class Report:
         missing: What was planned but is not measured, in words.
         traces: The chains at an early, a middle and a late checkpoint.
         refined: Health of the estimates for some weights only, or on other data, by what they are.
+        passages: Rows of text at the checkpoints where stages end, from the first to the last.
     """
 
     title: str
@@ -87,6 +89,7 @@ class Report:
     missing: tuple[str, ...] = ()
     traces: tuple[Chains, ...] = ()
     refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+    passages: tuple[Passages, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
             )
             for (weights, data), some in refined.items()
         },
+        passages=read_passages(measured, found.stages),
     )
 
 
@@ -366,6 +370,17 @@ def read_outputs(folder: Path) -> Outputs | None:
             values[len(kept)] = row
             kept.append(step)
     return Outputs(np.array(kept), values[: len(kept)]) if len(kept) > 1 else None
+
+
+def read_passages(measured: Path, stages: Sequence[Stage]) -> tuple[Passages, ...]:
+    """The rows of text at the recorded checkpoints that are nearest to the ends of stages."""
+    folder = measured / "record_passages"
+    recorded = np.array(steps_in(folder, ".npz"))
+    if not len(recorded) or not stages:
+        return ()
+    ends = [stages[0].start, *(stage.end for stage in stages)]
+    steps = [int(recorded[np.abs(recorded - end).argmin()]) for end in ends]
+    return tuple(load_record(Passages, file_of(folder, step, ".npz")) for step in steps)
 
 
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from ontogeny.plans import Measurement, Plan, Size, at_every_checkpoint
-from ontogeny.probes import FixedBatch, Metrics, Sampler, sample_chains
+from ontogeny.probes import FixedBatch, Metrics, Sampler, record_passages, sample_chains
 from ontogeny.problems import language
 from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
 from ontogeny.training import Training, checkpoint_steps, spread
@@ -67,6 +67,7 @@ def _quick(seed: int, device: str) -> Plan:
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 32, 12)),
         *at_every_checkpoint(Metrics(examples=256), FixedBatch(examples=256), steps),
+        (record_passages, FixedBatch(examples=6), steps),
     )
     notes = (
         "The language is synthetic. What follows a token depends on it and, through a fixed table, "
@@ -105,6 +106,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 40, 20)),
         *at_every_checkpoint(Metrics(examples=128), FixedBatch(examples=500), steps),
+        (record_passages, FixedBatch(examples=3), steps),
     )
     notes = (
         "The text is small beside what the paper's model saw, and the model too: expect its bigram "
@@ -151,6 +153,7 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, steps),
         *at_every_checkpoint(Metrics(examples=1000), FixedBatch(examples=1000), steps),
+        (record_passages, FixedBatch(examples=2), steps),
     )
     notes = (
         f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the Pile, "

@@ -4,6 +4,7 @@ from ontogeny.probes.batched import sample_together
 from ontogeny.probes.chains import sample_chains
 from ontogeny.probes.measurements import Curvature, Metrics, measure_curvature, measure_metrics
 from ontogeny.probes.outputs import FixedBatch, record_outputs, record_references
+from ontogeny.probes.passages import record_passages
 from ontogeny.probes.samplers import Sampler
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "measure_curvature",
     "measure_metrics",
     "record_outputs",
+    "record_passages",
     "record_references",
     "sample_chains",
     "sample_together",

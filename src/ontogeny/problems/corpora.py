@@ -296,6 +296,13 @@ def chances_after(corpus: Corpus, tokens: Int[Tensor, "..."]) -> Float[Tensor, "
     return torch.from_numpy(chances).float().to(tokens.device).view(*tokens.shape, -1)
 
 
+def vocabulary_of(corpus: Corpus) -> tuple[str, ...]:
+    """The text of each token; part of a letter has none, and that between documents is a sign."""
+    size = corpus.tokenizer.get_vocab_size()
+    texts = corpus.tokenizer.decode_batch([[token] for token in range(size)])
+    return tuple("¶" if token == corpus.end else text for token, text in enumerate(texts))
+
+
 @lru_cache(maxsize=16)
 def words_of(corpus: Corpus, length: int) -> Int[Tensor, "word token"]:
     """The most frequent words of the held-out text that have a given number of tokens.

@@ -35,6 +35,7 @@ from ontogeny.views.marks import (
     measured,
 )
 from ontogeny.views.panels import plot_metrics
+from ontogeny.views.passages import shown_passages
 from ontogeny.views.traces import plot_traces
 
 LONG_TABLE = 12
@@ -244,6 +245,7 @@ def render_report(report: Report) -> str:
         forms=form_table(report.forms.forms, report.form_distances) if report.forms else [],
         null_sentence=null_sentence(report.forms) if report.forms else "",
         metrics_figure=_figure_data(plot_metrics, report),
+        passages=shown_passages(report),
         shares=_shares(report),
         has_refined=any(name.startswith(REFINED) for name in report.curves),
         health_summary=health_summary(report),
