@@ -13,6 +13,7 @@ from ontogeny.problems.language import (
     sites_of,
 )
 from ontogeny.problems.language_data import Language, letters
+from ontogeny.problems.trigger_bigrams import TriggerBigrams, bigram_chances
 from ontogeny.streams import random_stream
 
 SMALL = {"d_vocab": 8, "n_ctx": 16, "d_model": 16, "n_heads": 2, "triggers": 2}
@@ -90,3 +91,24 @@ def test_bad_settings_get_one_sentence(settings, words):
 def test_tokens_of_the_synthetic_language_can_be_read():
     assert language(**SMALL).vocabulary() == tuple("abcdefgh")
     assert len(set(letters(100))) == 100
+
+
+def test_the_table_of_bigrams_is_a_reference_with_mean_zero():
+    problem = language(**SMALL)
+    batch = problem.batch(40, random_stream(0, "rows"))
+    known = problem.references(batch)
+    world = TriggerBigrams(8, 16, 2)
+    log = bigram_chances(world, torch.arange(8)).log()
+    logits = log - log.mean(dim=1, keepdim=True)
+    token, following = torch.from_numpy(known.labels[:, 2:4]).T
+    torch.testing.assert_close(torch.from_numpy(known.values[0]).float(), logits[token, following])
+
+
+def test_a_table_with_zeros_is_no_reference(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat and the dog sat on the cat. " * 200)
+    problem = language(corpus=str(text), d_vocab=270, n_ctx=16, d_model=16, n_heads=2)
+    known = problem.references(problem.batch(2, random_stream(0, "rows")))
+    assert (known.names, known.values.shape) == ((), (0, 8))
+    assert known.vocabulary[known.labels[0, 2]]

@@ -61,6 +61,7 @@ class Report:
         forms: Places that the outputs turn around, weighed against chance.
         form_distances: For each form the root mean square difference of its outputs from known
             predictors, nearest first.
+        references: What the outputs are.
         milestones: Steps at which stages end, and candidates.
         stages: What lies between the milestones, in order.
         probes: Which probes were asked whether they have the same milestones.
@@ -81,6 +82,7 @@ class Report:
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
     forms: WeighedForms | None = None
     form_distances: tuple[Mapping[str, float], ...] = ()
+    references: References | None = None
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
     probes: tuple[str, ...] = ()
@@ -178,7 +180,8 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
     trajectory, reference_scores = read_dynamics(measured)
-    forms, form_distances = read_forms(measured, trajectory)
+    references = next(iter(load_records(References, measured / "record_references")), None)
+    forms, form_distances = read_forms(references, trajectory)
     beside = Beside(
         loss=loss,
         metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
@@ -196,6 +199,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         reference_scores=reference_scores,
         forms=forms,
         form_distances=form_distances,
+        references=references,
         milestones=found.milestones,
         stages=found.stages,
         probes=found.probes,
@@ -337,7 +341,7 @@ def read_dynamics(
 
 
 def read_forms(
-    measured: Path, trajectory: Trajectory | None
+    references: References | None, trajectory: Trajectory | None
 ) -> tuple[WeighedForms | None, tuple[dict[str, float], ...]]:
     """The forms of a trajectory, and how far each is from known predictors.
 
@@ -346,11 +350,10 @@ def read_forms(
     if trajectory is None or len(trajectory.steps) < FEWEST_STEPS or trajectory.scores.shape[1] < 2:
         return None, ()
     forms = weigh_forms(trajectory.scores, trajectory.steps)
-    found = load_records(References, measured / "record_references")[:1]
+    if references is None:
+        return forms, ()
     return forms, tuple(
-        distances_to_references(lift(form, trajectory), references)
-        for references in found
-        for form in forms.forms
+        distances_to_references(lift(form, trajectory), references) for form in forms.forms
     )
 
 

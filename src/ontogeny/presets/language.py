@@ -61,6 +61,7 @@ def _quick(seed: int, device: str) -> Plan:
         draws=100,
         burn_in=40,
         batch_size=32,
+        pairing=2,
         block=20,
         seed=seed,
     )

@@ -86,20 +86,24 @@ def true_logits(
 def references_of(
     setting: Language, source: Source, tokens: Int[Tensor, "row position"]
 ) -> References:
-    """The outputs' labels, and the log-probabilities that the table of bigrams gives there.
+    """The outputs' labels, and the logits that the table of bigrams gives there.
 
-    Logits are known up to a constant at each site, so the reference is a place up to that.
+    Logits are known up to a constant at each site: here their mean over the vocabulary is zero, as
+    it all but stays in training, whose gradient does not change it. A table in which something
+    never follows has no such logits, and is no reference.
     """
     sites = sites_of(setting, tokens)
     rows = torch.arange(len(tokens), device=tokens.device)[:, None]
     token, true = tokens[rows, sites], tokens[rows, sites + 1]
-    chances = source.chances(token).gather(-1, true[..., None])[..., 0]
+    log = source.chances(token).log()
+    logits = (log - log.mean(dim=-1, keepdim=True)).gather(-1, true[..., None]).reshape(1, -1)
+    known = int(logits.isfinite().all())
     labels = [rows.expand_as(sites), sites, token, true, completes_induction(tokens, sites)]
     return References(
         label_names=("row", "position", "token", "next_token", "induction"),
         labels=torch.stack(labels, dim=-1).reshape(-1, len(labels)).cpu().numpy(),
-        names=("bigram",),
-        values=chances.log().reshape(1, -1).double().cpu().numpy(),
+        names=("bigram",)[:known],
+        values=logits[:known].double().cpu().numpy(),
         vocabulary=source.vocabulary,
     )
 
