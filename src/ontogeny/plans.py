@@ -19,9 +19,12 @@ from ontogeny.probes import (
     FixedBatch,
     Metrics,
     Sampler,
+    Sketch,
     measure_metrics,
+    record_gradients,
     record_outputs,
     record_references,
+    record_weights,
 )
 from ontogeny.probes.landscape import moving_weights
 from ontogeny.problems import Problem, find, untrained
@@ -48,6 +51,8 @@ class Plan:
         problem: What is learned.
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
+        scores: The metrics that say most plainly what formed; where they move, they are named
+            first.
     """
 
     title: str
@@ -56,16 +61,19 @@ class Plan:
     problem: Problem
     training: Training
     measurements: tuple[Measurement, ...]
+    scores: tuple[str, ...] = ()
 
 
 def at_every_checkpoint(
     metrics: Metrics, batch: FixedBatch, steps: Int[np.ndarray, " _"]
 ) -> tuple[Measurement, ...]:
-    """Metrics and outputs at all checkpoints, and the outputs of known predictors once."""
+    """Metrics, outputs, weights and gradients; and once the outputs of known predictors."""
     return (
         (measure_metrics, metrics, steps),
         (record_outputs, batch, steps),
         (record_references, batch, steps[:1]),
+        (record_weights, Sketch(), steps),
+        (record_gradients, Sketch(), steps),
     )
 
 
@@ -102,6 +110,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "made_with": {"ontogeny": ontogeny.__version__, "torch": torch.__version__},
         "notes": list(plan.notes),
         "prefix": plan.prefix,
+        "scores": list(plan.scores),
         "checkpoints": checkpoint_steps(plan.training).tolist(),
         "measurements": [
             {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}

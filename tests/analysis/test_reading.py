@@ -1,6 +1,7 @@
 """Reading a run's folder concludes from what is there and names what is not."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -144,6 +145,14 @@ def test_outputs_that_move_in_two_directions_have_two_components(folder):
     np.testing.assert_allclose(trajectory.loadings @ plane.T @ plane, trajectory.loadings)
     reference = trajectory.loadings @ ([3.0, 4.0, 1.0, 7.0] - trajectory.mean)
     np.testing.assert_allclose(found.reference_scores["end"], reference)
+
+
+def test_weights_and_gradients_have_paths_of_their_own(folder):
+    outputs = folder / "measured" / "record_outputs"
+    shutil.copytree(outputs, folder / "measured" / "record_weights")
+    found = read_run(folder)
+    assert list(found.paths) == ["weights"]
+    np.testing.assert_array_equal(found.paths["weights"].scores, found.trajectory.scores)
 
 
 @pytest.mark.parametrize(("checkpoints", "components"), [(1, None), (2, 1), (3, 2)])

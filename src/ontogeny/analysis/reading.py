@@ -58,6 +58,7 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
+        paths: Essential dynamics of other things than outputs: of weights, of gradients.
         forms: Places that the outputs turn around, weighed against chance.
         form_distances: For each form the root mean square difference of its outputs from known
             predictors, nearest first.
@@ -80,6 +81,7 @@ class Report:
     diagnoses: tuple[Diagnosis, ...] = ()
     trajectory: Trajectory | None = None
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    paths: Mapping[str, Trajectory] = field(default_factory=dict)
     forms: WeighedForms | None = None
     form_distances: tuple[Mapping[str, float], ...] = ()
     references: References | None = None
@@ -185,6 +187,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     beside = Beside(
         loss=loss,
         metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
+        scores=plan.get("scores", ()),
         trajectory=trajectory,
         measured=read_variants(measured, chains, burn_in),
     )
@@ -197,6 +200,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
+        paths=read_paths(measured),
         forms=forms,
         form_distances=form_distances,
         references=references,
@@ -338,6 +342,14 @@ def read_dynamics(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+
+
+def read_paths(measured: Path) -> dict[str, Trajectory]:
+    """Essential dynamics of the recorded weights and gradients, as far as there are any."""
+    recorded = {
+        what: read_outputs(measured / f"record_{what}") for what in ("weights", "gradients")
+    }
+    return {what: essential_dynamics(rows) for what, rows in recorded.items() if rows is not None}
 
 
 def read_forms(

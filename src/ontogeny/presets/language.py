@@ -9,6 +9,16 @@ from ontogeny.problems import language
 from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
 from ontogeny.training import Training, checkpoint_steps, spread
 
+SCORES = (
+    "bigram_score",
+    "ngram_score",
+    "previous_token_score",
+    "prefix_matching_score",
+    "induction_gain",
+    "icl_score",
+)
+"""What the paper tells the stages by, and the gain by induction."""
+
 
 def plan_language(
     size: Size, seed: int, device: str = "cpu", corpus: str = "", tokenizer: str = ""
@@ -77,7 +87,7 @@ def _quick(seed: int, device: str) -> Plan:
         "previous-token head, the second an induction head.",
     )
     title = f"Trigger-bigram language, quick preset, seed {seed}"
-    return Plan(title, notes, "LM", problem, training, measurements)
+    return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 
 
 def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
@@ -114,7 +124,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         "and n-gram stages, not its induction heads.",
     )
     title = f"Attention-only language model on {_title(corpus)}, standard preset, seed {seed}"
-    return Plan(title, notes, "LM", problem, training, measurements)
+    return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 
 
 def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
@@ -162,7 +172,7 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         "(--corpus hub:stanford-crfm/DSIR-filtered-pile-50M).",
     )
     title = f"Attention-only language model, the paper's settings on {_title(corpus)}, seed {seed}"
-    return Plan(title, notes, "LM", problem, training, measurements)
+    return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 
 
 def _title(corpus: str) -> str:

@@ -53,8 +53,8 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     Returns:
         One panel for each plane, both axes to one scale: measured points in grey, the smoothed
         curve in the colours of the stages, every eighth osculating circle, the evolute, the
-        reference predictors, and forms as stars, full where p is at most 0.05. Those, and the best
-        one, have their step beside them.
+        reference predictors, and forms as stars, full where p is at most 0.05. Of forms that are
+        close together the best has its step beside it.
         The frame is laid around points, predictors and forms: circles and evolute end at it.
         Words if there is no trajectory of two components or more.
 
@@ -170,7 +170,8 @@ def _plane_traces(
         yield _dots(evolute, "evolute", mode="markers", marker={"size": 3, "color": "black"})
     yield from diamonds(report.reference_scores, plane)
     if forms := forms_of(report):
-        yield _form_marks(forms, plane, frame)
+        known = [scores[list(plane)] for scores in report.reference_scores.values()]
+        yield _form_marks(forms, plane, np.reshape(known, (-1, 2)), frame)
 
 
 def diamonds(
@@ -213,13 +214,22 @@ def _stands_out(form: Form) -> bool:
 
 
 def _form_marks(
-    forms: Sequence[Form], plane: tuple[int, int], frame: Float[np.ndarray, "2 2"]
+    forms: Sequence[Form],
+    plane: tuple[int, int],
+    known: Float[np.ndarray, "known 2"],
+    frame: Float[np.ndarray, "2 2"],
 ) -> go.Scatter:
-    """A star for each; of those that lie close together only the best shows its step."""
+    """A star for each; of those that lie close together only the best shows its step.
+
+    Hollow ones that lie close to the name of a known predictor do not.
+    """
     points = np.array([[form.point[component] for component in plane] for form in forms])
     labelled = list[int]()
     for i in sorted(range(len(forms)), key=lambda i: -forms[i].score):
-        apart = np.abs(points[labelled] - points[i]) / (frame[:, 1] - frame[:, 0])
+        others = points[labelled]
+        if not _stands_out(forms[i]):
+            others = np.concatenate([others, known])
+        apart = np.abs(others - points[i]) / (frame[:, 1] - frame[:, 0])
         if not (apart < [0.2, 0.08]).all(axis=1).any():
             labelled.append(i)
     across, up = points.T
@@ -232,7 +242,7 @@ def _form_marks(
         textposition="bottom center",
         marker={
             "symbol": ["star" if _stands_out(form) else "star-open" for form in forms],
-            "size": 11,
+            "size": [11 if _stands_out(form) else 8 for form in forms],
             "color": FORM_COLOR,
         },
         textfont={"color": FORM_COLOR, "size": 11},

@@ -68,7 +68,7 @@ def form_table(
         FormRow(
             step=f"{form.step:,}",
             interval=f"{form.low:,} to {form.high:,}",
-            score=f"{form.score:.2g}",
+            score=f"{form.score:#.2g}".rstrip("."),
             brownian=_chance(form.p_value),
             ornstein_uhlenbeck=_chance(form.p_values.get("ornstein_uhlenbeck")),
             phase_randomised=_chance(form.p_values.get("phase_randomised")),

@@ -241,6 +241,10 @@ def render_report(report: Report) -> str:
         variations=variation_table(report),
         stage_figure=_figure_data(plot_stages, report),
         dynamics_figure=_figure_data(plot_dynamics, report),
+        path_figures={
+            what: _figure_data(plot_dynamics, Report("", stages=report.stages, trajectory=path))
+            for what, path in report.paths.items()
+        },
         scores_figure=_figure_data(plot_scores, report),
         form_headings=FORM_HEADINGS,
         forms=form_table(report.forms.forms, report.form_distances) if report.forms else [],
