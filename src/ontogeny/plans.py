@@ -52,7 +52,7 @@ class Plan:
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
         scores: The metrics that say most plainly what formed; where they move, they are named
-            first.
+            first, in this order.
     """
 
     title: str

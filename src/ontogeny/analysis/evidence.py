@@ -72,7 +72,8 @@ def explain_stages(
     Args:
         stages: As found.
         curves: Measured curves that may say what formed; items are told apart.
-        scores: Names of those that say it most plainly: where they moved, they come first.
+        scores: Names of those that say it most plainly: where they moved, they come first, in this
+            order.
 
     Returns:
         The stages, each with up to three pieces of evidence of at least five standard errors, the
@@ -89,14 +90,15 @@ def explain_stages(
     """
     curves = {name: one for name, one in curves.items() if len(one.items) <= MOST_ITEMS}
     noises = {name: _noise(curve) for name, curve in curves.items()}
+    rank = {name: place for place, name in enumerate(scores)}
     explained = []
     for stage in stages:
         moved = [
-            (name not in scores, max(found, key=lambda one: abs(one.z)))
+            (rank.get(name, len(rank)), max(found, key=lambda one: abs(one.z)))
             for name, curve in curves.items()
             if (found := list(_changes(stage, curve, noises[name])))
         ]
-        clear = [(other, one) for other, one in moved if abs(one.z) >= MOVED]
+        clear = [(place, one) for place, one in moved if abs(one.z) >= MOVED]
         ranked = sorted(clear, key=lambda pair: (pair[0], -abs(pair[1].z)))
         evidence = tuple(one for _, one in ranked[:MOST])
         explained.append(replace(stage, evidence=evidence, formed=_sentence(evidence)))

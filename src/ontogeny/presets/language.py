@@ -10,14 +10,13 @@ from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
 from ontogeny.training import Training, checkpoint_steps, spread
 
 SCORES = (
-    "bigram_score",
-    "ngram_score",
+    "icl_score",
     "previous_token_score",
     "prefix_matching_score",
-    "induction_gain",
-    "icl_score",
+    "bigram_score",
+    "ngram_score",
 )
-"""What the paper tells the stages by, and the gain by induction."""
+"""What the paper tells the stages by."""
 
 
 def plan_language(
