@@ -51,6 +51,8 @@ class Plan:
         problem: What is learned.
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
+        scores: The metrics that say most plainly what formed; where they move, they are named
+            first, in this order.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Plan:
     problem: Problem
     training: Training
     measurements: tuple[Measurement, ...]
+    scores: tuple[str, ...] = ()
 
 
 def at_every_checkpoint(
@@ -107,6 +110,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "made_with": {"ontogeny": ontogeny.__version__, "torch": torch.__version__},
         "notes": list(plan.notes),
         "prefix": plan.prefix,
+        "scores": list(plan.scores),
         "checkpoints": checkpoint_steps(plan.training).tolist(),
         "measurements": [
             {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}

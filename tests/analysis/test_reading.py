@@ -283,7 +283,7 @@ def test_tables_that_lack_a_quantity_leave_a_gap():
 # Forms --------------------------------------------------------------------------------------------
 
 
-def test_forms_come_with_their_distances_from_known_predictors(tmp_path):
+def test_forms_come_with_their_distances_from_known_predictors():
     steps = np.arange(40) * 10
     along = (steps - 200) / 400
     path = np.minimum(along, 0)[:, None] * [1.0, 1, 0.2] - np.maximum(along, 0)[:, None] * [
@@ -295,17 +295,16 @@ def test_forms_come_with_their_distances_from_known_predictors(tmp_path):
     values = np.stack([outputs.values[20], outputs.values[0]])
     labels = np.arange(12)[:, None]
     references = References(("x",), labels, ("corner", "start"), values)
-    save_record(references, tmp_path / "record_references" / "00000000.npz")
-    weighed, distances = read_forms(tmp_path, essential_dynamics(outputs))
+    weighed, distances = read_forms(references, essential_dynamics(outputs))
     best = max(range(len(weighed.forms)), key=lambda i: weighed.forms[i].score)
     assert abs(weighed.forms[best].step - 200) <= 10
     assert list(distances[best]) == ["corner", "start"]
     assert len(distances) == len(weighed.forms)
 
 
-def test_too_few_checkpoints_or_directions_have_no_forms(tmp_path):
-    assert read_forms(tmp_path, None) == (None, ())
+def test_too_few_checkpoints_or_directions_have_no_forms():
+    assert read_forms(None, None) == (None, ())
     rows = np.random.default_rng(0).normal(size=(7, 20))
-    assert read_forms(tmp_path, essential_dynamics(Outputs(np.arange(7), rows))) == (None, ())
+    assert read_forms(None, essential_dynamics(Outputs(np.arange(7), rows))) == (None, ())
     line = np.outer(np.arange(9.0), np.ones(20))
-    assert read_forms(tmp_path, essential_dynamics(Outputs(np.arange(9), line))) == (None, ())
+    assert read_forms(None, essential_dynamics(Outputs(np.arange(9), line))) == (None, ())

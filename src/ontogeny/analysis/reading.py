@@ -26,6 +26,7 @@ from ontogeny.records import (
     Measurements,
     Milestone,
     Outputs,
+    Passages,
     References,
     Stage,
     Trajectory,
@@ -62,6 +63,7 @@ class Report:
         forms: Places that the outputs turn around, weighed against chance.
         form_distances: For each form the root mean square difference of its outputs from known
             predictors, nearest first.
+        references: What the outputs are.
         milestones: Steps at which stages end, and candidates.
         stages: What lies between the milestones, in order.
         probes: Which probes were asked whether they have the same milestones.
@@ -70,6 +72,7 @@ class Report:
         missing: What was planned but is not measured, in words.
         traces: The chains at an early, a middle and a late checkpoint.
         refined: Health of the estimates for some weights only, or on other data, by what they are.
+        passages: Rows of text at the checkpoints where stages end, from the first to the last.
     """
 
     title: str
@@ -82,6 +85,7 @@ class Report:
     paths: Mapping[str, Trajectory] = field(default_factory=dict)
     forms: WeighedForms | None = None
     form_distances: tuple[Mapping[str, float], ...] = ()
+    references: References | None = None
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
     probes: tuple[str, ...] = ()
@@ -90,6 +94,7 @@ class Report:
     missing: tuple[str, ...] = ()
     traces: tuple[Chains, ...] = ()
     refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+    passages: tuple[Passages, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,10 +183,12 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
     trajectory, reference_scores = read_dynamics(measured)
-    forms, form_distances = read_forms(measured, trajectory)
+    references = next(iter(load_records(References, measured / "record_references")), None)
+    forms, form_distances = read_forms(references, trajectory)
     beside = Beside(
         loss=loss,
         metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
+        scores=plan.get("scores", ()),
         trajectory=trajectory,
         turns=turns_of(forms),
         measured=read_variants(measured, chains, burn_in),
@@ -198,6 +205,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         paths=read_paths(measured),
         forms=forms,
         form_distances=form_distances,
+        references=references,
         milestones=found.milestones,
         stages=found.stages,
         probes=found.probes,
@@ -214,6 +222,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
             )
             for (weights, data), some in refined.items()
         },
+        passages=read_passages(measured, found.stages),
     )
 
 
@@ -346,7 +355,7 @@ def read_paths(measured: Path) -> dict[str, Trajectory]:
 
 
 def read_forms(
-    measured: Path, trajectory: Trajectory | None
+    references: References | None, trajectory: Trajectory | None
 ) -> tuple[WeighedForms | None, tuple[dict[str, float], ...]]:
     """The forms of a trajectory, and how far each is from known predictors.
 
@@ -355,11 +364,10 @@ def read_forms(
     if trajectory is None or len(trajectory.steps) < FEWEST_STEPS or trajectory.scores.shape[1] < 2:
         return None, ()
     forms = weigh_forms(trajectory.scores, trajectory.steps)
-    found = load_records(References, measured / "record_references")[:1]
+    if references is None:
+        return forms, ()
     return forms, tuple(
-        distances_to_references(lift(form, trajectory), references)
-        for references in found
-        for form in forms.forms
+        distances_to_references(lift(form, trajectory), references) for form in forms.forms
     )
 
 
@@ -385,6 +393,17 @@ def read_outputs(folder: Path) -> Outputs | None:
             values[len(kept)] = row
             kept.append(step)
     return Outputs(np.array(kept), values[: len(kept)]) if len(kept) > 1 else None
+
+
+def read_passages(measured: Path, stages: Sequence[Stage]) -> tuple[Passages, ...]:
+    """The rows of text at the recorded checkpoints that are nearest to the ends of stages."""
+    folder = measured / "record_passages"
+    recorded = np.array(steps_in(folder, ".npz"))
+    if not len(recorded) or not stages:
+        return ()
+    ends = [stages[0].start, *(stage.end for stage in stages)]
+    steps = [int(recorded[np.abs(recorded - end).argmin()]) for end in ends]
+    return tuple(load_record(Passages, file_of(folder, step, ".npz")) for step in steps)
 
 
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from ontogeny.probes.outputs import (
     record_references,
     record_weights,
 )
+from ontogeny.probes.passages import record_passages
 from ontogeny.probes.samplers import Sampler
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "measure_metrics",
     "record_gradients",
     "record_outputs",
+    "record_passages",
     "record_references",
     "record_weights",
     "sample_chains",

@@ -40,6 +40,8 @@ class Problem:
             called `loss` is the test loss. None where there are none.
         references: `references(batch)`, what the output coordinates are and what known
             predictors would say there; None where nothing is known.
+        vocabulary: The text of each token, where examples are rows of tokens and the loss is that
+            of each token but the first; None elsewhere.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Problem:
     references: Callable[[Batch], References] | None = None
     components: Callable[[nn.Module], Mapping[str, Mapping[str, Tensor]]] | None = None
     datasets: Mapping[str, Callable[[int, torch.Generator], Batch]] | None = None
+    vocabulary: Callable[[], tuple[str, ...]] | None = None
 
 
 def untrained(problem: Problem, seed: int) -> nn.Module:
