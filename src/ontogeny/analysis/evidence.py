@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ontogeny.analysis.changepoints import find_changepoints
 from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
 from ontogeny.analysis.milestones import find_milestones, holds
 from ontogeny.records import Curve, Evidence, Milestone, Stage
@@ -108,7 +109,7 @@ def explain_stages(
 def ask_probes(
     curves: Mapping[str, Curve], stages: Sequence[Stage] = ()
 ) -> tuple[tuple[str, ...], tuple[Turn, ...]]:
-    """The milestones of other probes, by the same rule as those of the learning coefficient.
+    """The milestones of other probes: by the rule of the learning coefficient, and changepoints.
 
     Args:
         curves: Probes of one item each.
@@ -116,7 +117,7 @@ def ask_probes(
             clearest first, six at most.
 
     Returns:
-        Which probes were asked, and their milestones that hold.
+        Which probes were asked, their milestones that hold, and where they bend.
     """
     named = sorted((one for stage in stages for one in stage.evidence), key=lambda one: -abs(one.z))
     chosen = list(dict.fromkeys(one.curve for one in named))[:PROBES] if stages else list(curves)
@@ -126,14 +127,12 @@ def ask_probes(
         if len(np.unique(curves[name].steps[np.isfinite(curves[name].values[:, 0])]))
         >= FEWEST_POINTS
     ]
-    turns = [
-        Turn(name, one.step, one.low, one.high)
-        for name in asked
-        for one in find_milestones(
-            smooth_curve(curves[name], grid=200, draws=DRAWS, most_points=POINTS)
-        )
-        if holds(one) and one.low is not None and one.high is not None
-    ]
+    turns = []
+    for name in asked:
+        smooth = smooth_curve(curves[name], grid=200, draws=DRAWS, most_points=POINTS)
+        held = [one for one in find_milestones(smooth) if holds(one)]
+        turns += [Turn(name, one.step, one.low or one.step, one.high or one.step) for one in held]
+        turns += [Turn(name, *bend) for bend in find_changepoints(smooth)]
     return tuple(asked), tuple(turns)
 
 

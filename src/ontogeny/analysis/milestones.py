@@ -22,6 +22,8 @@ FLAT_SIGMAS = 2.0
 FLATNESS = 0.5
 # A plateau parts two changes of which each exceeds this share of the range of the curve.
 NOTABLE = 0.02
+# Nor does a change of less than this share: smoothing rings so much beside a corner.
+RINGING = 0.005
 # A milestone holds if it is in at least this share of the functions that the curve might be.
 HOLDS = 0.5
 # A corner may be this many times as far again as a shorter length scale moves it.
@@ -69,7 +71,8 @@ def find_milestones(
     The curve is smoothed in log-step. A function has a milestone where
 
     - it turns: it is highest or lowest, and the change to the next milestone of this kind, or to
-      the end of the curve, exceeds 3 of its standard errors on both sides; or
+      the end of the curve, exceeds 3 of its standard errors on both sides, and half a per cent of
+      the curve's range; or
     - it pauses between two rises, or two falls: while it is slower than half of the steepest slope
       on either side, whichever is less steep, it falls behind by more than 2 standard errors.
       Before and after it changes by more than 3 standard errors and by 2 % of its range.
@@ -199,8 +202,9 @@ def _extreme(rows: Float[np.ndarray, "row grid"], kind: Kind, up: bool) -> Int[n
 
 def _errors(smooth: SmoothCurve, rule: Rule) -> _Errors:
     change = change_stderr(smooth)
-    turn = rule.sigmas * change
-    part = np.maximum(turn, rule.notable * np.ptp(smooth.mean))
+    span = np.ptp(smooth.mean)
+    turn = np.maximum(rule.sigmas * change, RINGING * span)
+    part = np.maximum(turn, rule.notable * span)
     return _Errors(turn, part, rule.flat_sigmas * change)
 
 
