@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,15 @@ def test_white_noise_is_told_from_a_walk():
     found = (_white_noise(noisy, grid) * grid.weights[:, None]).mean()
     # Two standard errors are taken off; the products of 9,000 pairs have about unit variance.
     assert 0.25 * (1 - 6 * 3 / 9000**0.5) < found < 0.25 * 1.1
+
+
+def test_the_noise_of_a_million_scores_takes_seconds():
+    steps = np.arange(1_000_000)
+    noisy = 1e-3 * steps[:, None] + np.random.default_rng(10).normal(size=(len(steps), 3))
+    started = time.process_time()
+    found = (_white_noise(noisy, grid := lay_grid(steps)) * grid.weights[:, None]).mean()
+    assert time.process_time() - started < 20
+    assert found == pytest.approx(1, rel=0.05)
 
 
 # Forms, weighed -----------------------------------------------------------------------------------
