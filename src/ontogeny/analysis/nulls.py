@@ -330,7 +330,7 @@ def _white_noise(
     # grow with w.
     width = round((1 + 4 * max(2.0, len(second) / 12) ** 2) ** 0.5)
     for _ in range(3):
-        logs = uniform_filter1d(logs, width, axis=0, mode="nearest")
+        logs = uniform_filter1d(logs, width, axis=0, mode="reflect")
     local = np.exp(logs)
     local *= typical / np.maximum(local.mean(axis=0), 1e-300)
     products = second[2:] * second[:-2] / np.maximum(local[1:-1], 1e-300)
