@@ -173,3 +173,10 @@ def test_the_fewest_checkpoints_are_weighed_without_a_warning(components):
     path = brownian(9, components, STEPS[:8])
     for form in weigh_forms(path, STEPS[:8], surrogates=19).forms:
         assert 0 < form.p_value <= 1
+
+
+def test_a_path_that_is_smoother_than_any_walk_is_known_as_one():
+    t = np.linspace(0, 1, len(STEPS))[:, None]
+    smooth = np.hstack([t, t**2, t**3]) - 0.5
+    assert weigh_forms(smooth, STEPS, surrogates=1).smoother
+    assert not weigh_forms(brownian(3, 30), STEPS, surrogates=1).smoother

@@ -75,6 +75,7 @@ class WeighedForms:
         dimensions: In how many dimensions the random walk goes that is as rough as the run.
         relaxation: How often the mean-reverting walk forgets over the run where it was.
         noise: Standard deviation of white noise in the scores, as a share of theirs.
+        smoother: Whether no walk is as smooth as the run, however many its dimensions.
     """
 
     forms: tuple[Form, ...]
@@ -82,6 +83,7 @@ class WeighedForms:
     dimensions: float
     relaxation: float
     noise: float
+    smoother: bool = False
 
 
 @on_one_thread
@@ -129,7 +131,14 @@ def weigh_forms(
         weighed.append(replace(form, p_value=p_values["brownian"], p_values=p_values))
     walk, reverting = nulls.brownian, nulls.ornstein_uhlenbeck
     noise = float(np.sqrt(walk.noise.mean(axis=0).sum() / np.var(walk.path, axis=0).sum()))
-    return WeighedForms(tuple(weighed), surrogates, walk.dimensions, reverting.relaxation, noise)
+    return WeighedForms(
+        forms=tuple(weighed),
+        surrogates=surrogates,
+        dimensions=walk.dimensions,
+        relaxation=reverting.relaxation,
+        noise=noise,
+        smoother=bool(walk.dimensions > 0.999 * walk.path.shape[1] * DIMENSIONS[-1]),
+    )
 
 
 def stands_out(form: Form) -> bool:

@@ -21,6 +21,11 @@ MANY_DIMENSIONS = 100_000
 """From here on a walk on its principal components is nothing but cosines."""
 
 
+SMOOTHER = (
+    "No walk is as smooth as this path, however many its dimensions: against such walks any turn "
+    "that is sharper than a cosine's looks rare, so a small p says less here."
+)
+
 NO_FORM = "No form: nowhere does the path turn in every plane at once."
 
 SHOWN = 12
@@ -180,6 +185,8 @@ def null_sentence(weighed: WeighedForms) -> str:
         + (f" and white noise of {100 * weighed.noise:.2g} %" if weighed.noise > 0 else "")
         + f"; beside it the same walk pulled back to its start {weighed.relaxation:.2g} times over "
         "the run, and the run's own increments with random phases."
+        + f" {SMOOTHER}"
+        * weighed.smoother
     )
 
 
@@ -249,6 +256,7 @@ def forms_as_json(weighed: WeighedForms) -> dict[str, Any]:
             "dimensions": weighed.dimensions,
             "relaxation": weighed.relaxation,
             "noise": weighed.noise,
+            "smoother": weighed.smoother,
         },
         "lissajous_shares": lissajous_shares(COMPONENTS).tolist(),
     }
