@@ -68,6 +68,21 @@ def test_the_scores_that_a_system_names_come_first():
     assert len(found.evidence) == MOST
 
 
+def test_one_failed_estimate_silences_no_evidence_and_names_are_words():
+    values = -50 * step_at(6)
+    values[20] = 1e15
+    (found,) = explain_stages([stage(1, 100_000)], {"icl_score": curve("icl_score", values)})
+    assert found.evidence[0].curve == "icl_score"
+    assert found.formed.startswith("icl score fell from −")
+    # √2 of a hundredth of a range of 50.
+    assert found.evidence[0].z == pytest.approx(-100 / np.sqrt(2), rel=0.05)
+
+
+def test_without_any_curve_the_sentence_says_so():
+    (found,) = explain_stages([stage(1, 100_000)], {})
+    assert found.formed == "There is no other curve to say what formed."
+
+
 def test_an_item_that_hardly_moves_beside_others_is_not_named():
     pair = curve("weight", step_at(3), 1e-3 * step_at(9), items=("big", "small"))
     (late,) = explain_stages([stage(3000, 100_000)], {"weight": pair})

@@ -17,6 +17,8 @@ from ontogeny.analysis.evidence import Turn
 from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
 from ontogeny.analysis.nulls import WeighedForms, stands_out, weigh_forms
+from ontogeny.analysis.robust import wild_rows
+from ontogeny.analysis.scores import wild_sentence
 from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
@@ -182,7 +184,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     # The sampler's batches are many more than those of the metrics, and the same at every step.
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
-    trajectory, reference_scores = read_dynamics(measured)
+    trajectory, reference_scores, set_aside = read_dynamics(measured)
     references = next(iter(load_records(References, measured / "record_references")), None)
     forms, form_distances = read_forms(references, trajectory)
     beside = Beside(
@@ -196,7 +198,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     found = read_development(curves.get("llc"), beside, prefix)
     return Report(
         title=str(plan.get("title", folder.name)),
-        notes=(*plan.get("notes", ()), *found.notes),
+        notes=(*plan.get("notes", ()), *set_aside, *found.notes),
         curves=curves,
         smooth_llc=found.smooth_llc,
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
@@ -330,20 +332,29 @@ def _told_elsewhere(name: str) -> bool:
 
 def read_dynamics(
     measured: Path,
-) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]]]:
-    """Essential dynamics of the recorded outputs, with the known predictors in its space."""
+) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]], list[str]]:
+    """Essential dynamics of the recorded outputs, with the known predictors in its space.
+
+    Single checkpoints whose outputs are far from all others are left out; the third part says so.
+    """
     outputs = read_outputs(measured / "record_outputs")
     if outputs is None:
-        return None, {}
+        return None, {}, []
+    wild, said = wild_rows(outputs.values), list[str]()
+    if len(wild):
+        said.append(f"Recorded outputs. {wild_sentence(outputs.steps[wild])}")
+        steps, rows = outputs.steps, outputs.values
+        outputs = Outputs(np.delete(steps, wild), np.delete(rows, wild, axis=0))
     trajectory = essential_dynamics(outputs)
     found = load_records(References, measured / "record_references")[:1]
-    return trajectory, {
+    known = {
         name: scores
         for references in found
         for name, scores in zip(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+    return trajectory, known, said
 
 
 def read_paths(measured: Path) -> dict[str, Trajectory]:
