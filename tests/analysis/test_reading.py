@@ -9,8 +9,10 @@ import pytest
 
 from ontogeny.analysis import gather_curves, read_run, read_status
 from ontogeny.analysis.dynamics import essential_dynamics
-from ontogeny.analysis.reading import read_forms, read_refined, refined_curves
-from ontogeny.records import Chains, Measurements, Outputs, References
+from ontogeny.analysis.evidence import Turn
+from ontogeny.analysis.nulls import WeighedForms
+from ontogeny.analysis.reading import read_forms, read_refined, refined_curves, turns_of
+from ontogeny.records import Chains, Form, Measurements, Outputs, References
 from ontogeny.storage import load_record, save_record
 
 STEPS = [0, 3, 10, 30, 100, 300]
@@ -145,6 +147,13 @@ def test_outputs_that_move_in_two_directions_have_two_components(folder):
     np.testing.assert_allclose(trajectory.loadings @ plane.T @ plane, trajectory.loadings)
     reference = trajectory.loadings @ ([3.0, 4.0, 1.0, 7.0] - trajectory.mean)
     np.testing.assert_allclose(found.reference_scores["end"], reference)
+
+
+def test_a_form_that_stands_out_is_a_probe_and_one_that_does_not_is_none():
+    kept = Form(300, 200, 500, (0.0, 1.0, 2.0), 9.0, p_value=0.01)
+    forms = WeighedForms((replace(kept, step=30, p_value=0.3), kept), 999, 10.0, 1.0, 0.0)
+    assert turns_of(forms) == [Turn("forms", 300, 200, 500)]
+    assert turns_of(None) == []
 
 
 def test_weights_and_gradients_have_paths_of_their_own(folder):

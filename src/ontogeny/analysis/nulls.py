@@ -26,6 +26,9 @@ from ontogeny.records import Form
 
 SURROGATES = 999
 
+SIGNIFICANT = 0.05
+"""A form stands out if random walks draw one as good at most so often."""
+
 BATCH = 1 << 22
 """Surrogates are drawn so many at a time that their Gram matrices have as many entries."""
 
@@ -127,6 +130,16 @@ def weigh_forms(
     walk, reverting = nulls.brownian, nulls.ornstein_uhlenbeck
     noise = float(np.sqrt(walk.noise.mean(axis=0).sum() / np.var(walk.path, axis=0).sum()))
     return WeighedForms(tuple(weighed), surrogates, walk.dimensions, reverting.relaxation, noise)
+
+
+def stands_out(form: Form) -> bool:
+    """Whether random walks seldom draw a form as good.
+
+    Examples:
+        >>> stands_out(Form(9, 5, 12, (0.0, 1.0), 3.2, p_value=0.01))
+        True
+    """
+    return form.p_value is not None and form.p_value <= SIGNIFICANT
 
 
 def surrogate_scores(

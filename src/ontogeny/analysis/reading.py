@@ -13,9 +13,10 @@ from jaxtyping import Float
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
+from ontogeny.analysis.evidence import Turn
 from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
-from ontogeny.analysis.nulls import WeighedForms, weigh_forms
+from ontogeny.analysis.nulls import WeighedForms, stands_out, weigh_forms
 from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
@@ -189,6 +190,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
         scores=plan.get("scores", ()),
         trajectory=trajectory,
+        turns=turns_of(forms),
         measured=read_variants(measured, chains, burn_in),
     )
     found = read_development(curves.get("llc"), beside, prefix)
@@ -367,6 +369,12 @@ def read_forms(
     return forms, tuple(
         distances_to_references(lift(form, trajectory), references) for form in forms.forms
     )
+
+
+def turns_of(forms: WeighedForms | None) -> list[Turn]:
+    """The forms that chance does not explain, as milestones of essential dynamics."""
+    found = filter(stands_out, forms.forms if forms else ())
+    return [Turn("forms", form.step, form.low, form.high) for form in found]
 
 
 def read_outputs(folder: Path) -> Outputs | None:

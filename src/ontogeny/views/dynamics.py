@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 
 from ontogeny.analysis.dynamics import osculating_circles
 from ontogeny.analysis.forms import COMPONENTS
+from ontogeny.analysis.nulls import stands_out
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Form, Stage, Trajectory
 from ontogeny.views.marks import (
@@ -37,8 +38,6 @@ PLANE_GAP = 64
 """Pixels between planes that stand above each other, for the labels of an axis."""
 
 FORM_COLOR = "#b3001b"
-SIGNIFICANT = 0.05
-"""A form is drawn full from here on down, hollow above."""
 
 # Planes -------------------------------------------------------------------------------------------
 
@@ -209,10 +208,6 @@ def describe_form(form: Form) -> str:
     return text if form.p_value is None else f"{text}, p = {form.p_value:.3f}"
 
 
-def _stands_out(form: Form) -> bool:
-    return form.p_value is not None and form.p_value <= SIGNIFICANT
-
-
 def _form_marks(
     forms: Sequence[Form],
     plane: tuple[int, int],
@@ -227,7 +222,7 @@ def _form_marks(
     labelled = list[int]()
     for i in sorted(range(len(forms)), key=lambda i: -forms[i].score):
         others = points[labelled]
-        if not _stands_out(forms[i]):
+        if not stands_out(forms[i]):
             others = np.concatenate([others, known])
         apart = np.abs(others - points[i]) / (frame[:, 1] - frame[:, 0])
         if not (apart < [0.2, 0.08]).all(axis=1).any():
@@ -241,8 +236,8 @@ def _form_marks(
         mode="markers+text",
         textposition="bottom center",
         marker={
-            "symbol": ["star" if _stands_out(form) else "star-open" for form in forms],
-            "size": [11 if _stands_out(form) else 8 for form in forms],
+            "symbol": ["star" if stands_out(form) else "star-open" for form in forms],
+            "size": [11 if stands_out(form) else 8 for form in forms],
             "color": FORM_COLOR,
         },
         textfont={"color": FORM_COLOR, "size": 11},
@@ -371,11 +366,11 @@ def plot_scores(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
 
 def _form_lines(form: Form, axis: StepAxis, panels: int) -> Iterator[dict[str, Any]]:
     """A dashed line through all panels, over the shade of its influence if it stands out."""
-    if _stands_out(form):
+    if stands_out(form):
         for panel in range(panels):
             yield rectangle(panel, axis.place([form.low, form.high]), FORM_COLOR, 0.1)
     at = float(axis.place([form.step])[0])
-    line = {"color": FORM_COLOR, "width": 1.5 if _stands_out(form) else 0.7, "dash": "4px,3px"}
+    line = {"color": FORM_COLOR, "width": 1.5 if stands_out(form) else 0.7, "dash": "4px,3px"}
     yield {
         "type": "line",
         "xref": "x",
