@@ -4,7 +4,16 @@ import math
 from pathlib import Path
 
 from ontogeny.plans import Measurement, Plan, Size, at_every_checkpoint
-from ontogeny.probes import FixedBatch, Metrics, Sampler, record_passages, sample_chains
+from ontogeny.probes import (
+    FixedBatch,
+    Metrics,
+    Sampler,
+    measure_metrics,
+    record_outputs,
+    record_passages,
+    record_references,
+    sample_chains,
+)
 from ontogeny.problems import language
 from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
 from ontogeny.training import Training, checkpoint_steps, spread
@@ -51,14 +60,14 @@ def _address(source: str) -> str:
 
 
 def _quick(seed: int, device: str) -> Plan:
-    problem = language(d_vocab=16, n_ctx=48, triggers=3, sharpness=1.5, second_order=2.0, sites=4)
+    problem = language(d_vocab=20, n_ctx=48, triggers=4, sharpness=1.5, second_order=3.0, sites=4)
     training = Training(
-        steps=2400,
+        steps=2000,
         batch_size=32,
         schedule="constant",
         weight_decay=0.05,
-        log_checkpoints=120,
-        linear_checkpoints=120,
+        log_checkpoints=90,
+        linear_checkpoints=90,
         seed=seed,
         device=device,
     )
@@ -67,21 +76,23 @@ def _quick(seed: int, device: str) -> Plan:
         step_size=1e-4,
         nbeta=200.0,
         localization=200.0,
-        draws=100,
-        burn_in=40,
+        draws=80,
+        burn_in=20,
         batch_size=32,
         pairing=2,
         block=20,
         seed=seed,
     )
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 32, 12)),
-        *at_every_checkpoint(Metrics(examples=256), FixedBatch(examples=256), steps),
+        (sample_chains, sampler, spread(steps, 28, 16)),
+        (measure_metrics, Metrics(examples=256), steps),
+        (record_outputs, FixedBatch(examples=256), steps),
+        (record_references, FixedBatch(examples=256), steps[:1]),
         (record_passages, FixedBatch(examples=6), steps),
     )
     notes = (
         "The language is synthetic. What follows a token depends on it and, through a fixed table, "
-        "on the token before it; but in each row three of the sixteen tokens are triggers, whose "
+        "on the token before it; but in each row four of the twenty tokens are triggers, whose "
         "successors are drawn afresh for the row. The first needs a table of bigrams and a "
         "previous-token head, the second an induction head.",
     )
@@ -100,7 +111,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         sites=20,
     )
     training = Training(
-        steps=8000,
+        steps=16_000,
         batch_size=16,
         learning_rate=1e-3,
         schedule="constant",
@@ -112,11 +123,19 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         device=device,
     )
     steps = checkpoint_steps(training)
-    sampler = Sampler(draws=150, burn_in=50, batch_size=8, seed=seed)
+    sampler = Sampler(
+        step_size=3e-4,
+        draws=100,
+        burn_in=40,
+        batch_size=8,
+        pairing=2,
+        block=20,
+        seed=seed,
+    )
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 40, 20)),
         *at_every_checkpoint(Metrics(examples=128), FixedBatch(examples=500), steps),
-        (record_passages, FixedBatch(examples=3), steps),
+        (record_passages, FixedBatch(examples=3), spread(steps, 40, 20)),
     )
     notes = (
         "The text is small beside what the paper's model saw, and the model too: expect its bigram "

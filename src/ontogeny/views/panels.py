@@ -253,5 +253,5 @@ def _key(panel: Panel, lines: Sequence[_Line]) -> str:
             texts.append("dashed")
         texts.append(f'<span style="color:{line.look["color"]}">{plain(line.label)}</span>')
     if len(lines) > 1 and letters([line.label for line in lines]) > LONGEST_KEY:
-        texts = [texts[0], "…", texts[-1]]
+        texts = [*texts[: 1 + bool(panel.key)], "…", texts[-1]]
     return " ".join(texts)
