@@ -23,7 +23,7 @@ app = App(
 # Short enough for a terminal of 80 columns.
 STAGE_HEADINGS = ("Stage", "From", "To", "Type", "Δ loss", "Δ LLC", "End, 90 %", "P(end)")
 
-System = Literal["regression"]
+System = Literal["regression", "superposition", "linear"]
 Size = Literal["quick", "standard", "paper"]
 Seed = Annotated[
     int,

@@ -22,6 +22,7 @@ from ontogeny.probes import (
     measure_metrics,
     record_outputs,
     record_references,
+    sample_chains,
 )
 from ontogeny.probes.landscape import moving_weights
 from ontogeny.problems import Problem, find, untrained
@@ -48,6 +49,7 @@ class Plan:
         problem: What is learned.
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
+        refined: Chains beside those, on other data or of some weights only, and at which steps.
     """
 
     title: str
@@ -56,6 +58,7 @@ class Plan:
     problem: Problem
     training: Training
     measurements: tuple[Measurement, ...]
+    refined: tuple[tuple[Sampler, Int[np.ndarray, " _"]], ...] = ()
 
 
 def at_every_checkpoint(
@@ -102,12 +105,21 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "made_with": {"ontogeny": ontogeny.__version__, "torch": torch.__version__},
         "notes": list(plan.notes),
         "prefix": plan.prefix,
+        "critical_points": [asdict(point) for point in plan.problem.critical_points],
         "checkpoints": checkpoint_steps(plan.training).tolist(),
         "measurements": [
-            {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}
-            for probe, settings, steps in plan.measurements
+            *(_asked(*measurement) for measurement in plan.measurements),
+            *(
+                {"name": name_of_refined(sampler.weights, sampler.data)}
+                | _asked(sample_chains, sampler, steps)
+                for sampler, steps in plan.refined
+            ),
         ],
     }
+
+
+def _asked(probe: Callable[..., Any], settings: Any, steps: Int[np.ndarray, " _"]) -> dict[str, Any]:
+    return {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}
 
 
 def measure_as_planned(folder: Path, device: str = "cpu") -> None:

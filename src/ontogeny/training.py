@@ -31,7 +31,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: AdamW on fresh batches.
+    """How a network is trained: AdamW, or plain gradient descent, on fresh batches.
 
     Attributes:
         steps: Number of updates.
@@ -39,6 +39,7 @@ class Training:
         learning_rate: The largest that there is.
         schedule: How the learning rate changes: a `triangle` that peaks half-way, or `constant`.
         weight_decay: Of all parameters, times the learning rate; 0 is Adam.
+        optimizer: `adamw`, or `sgd` for plain gradient descent.
         log_checkpoints: Checkpoints at logarithmic spacing.
         linear_checkpoints: Checkpoints at linear spacing, in addition.
         seed: Seed of the initial weights and of the batches.
@@ -62,12 +63,15 @@ class Training:
     device: str = "cpu"
     mixed_precision: bool = False
     fused_attention: bool = False
+    optimizer: Literal["adamw", "sgd"] = "adamw"
 
     def __post_init__(self) -> None:
         if self.steps < 4:
             raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
         if self.schedule not in ("triangle", "constant"):
             raise ValueError(f"schedule must be triangle or constant, not {self.schedule!r}")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"optimizer must be adamw or sgd, not {self.optimizer!r}")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
         for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
@@ -164,7 +168,8 @@ class Descent:
     def __init__(self, problem: Problem, training: Training) -> None:
         self.problem, self.training = problem, training
         self.model = untrained(problem, training.seed).to(training.device).train()
-        self.optimizer = torch.optim.AdamW(
+        kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[training.optimizer]
+        self.optimizer = kind(
             self.model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True
         )
         self.losses = torch.full((training.steps,), math.nan)

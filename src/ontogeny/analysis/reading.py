@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ontogeny.analysis.arrivals import arrival_at, find_arrivals
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
@@ -19,7 +20,9 @@ from ontogeny.analysis.nulls import WeighedForms, weigh_forms
 from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
+    Arrival,
     Chains,
+    CriticalPoint,
     Curve,
     Diagnosis,
     Measurements,
@@ -68,6 +71,8 @@ class Report:
         missing: What was planned but is not measured, in words.
         traces: The chains at an early, a middle and a late checkpoint.
         refined: Health of the estimates for some weights only, or on other data, by what they are.
+        critical_points: Points of the loss that were known beforehand.
+        departure: The one of them that the run began at.
     """
 
     title: str
@@ -87,6 +92,8 @@ class Report:
     missing: tuple[str, ...] = ()
     traces: tuple[Chains, ...] = ()
     refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
+    critical_points: tuple[CriticalPoint, ...] = ()
+    departure: Arrival | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         measured=read_variants(measured, chains, burn_in),
     )
     found = read_development(curves.get("llc"), beside, prefix)
+    points = read_critical_points(plan)
     return Report(
         title=str(plan.get("title", folder.name)),
         notes=(*plan.get("notes", ()), *found.notes),
@@ -194,7 +202,9 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         forms=forms,
         form_distances=form_distances,
         milestones=found.milestones,
-        stages=found.stages,
+        stages=find_arrivals(found.stages, curves, points),
+        critical_points=points,
+        departure=arrival_at(found.stages[0].start, curves, points) if found.stages else None,
         probes=found.probes,
         variations=found.variations,
         settings=read_settings(folder),
@@ -210,6 +220,18 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
             for (weights, data), some in refined.items()
         },
     )
+
+
+def read_critical_points(plan: Mapping[str, Any]) -> tuple[CriticalPoint, ...]:
+    """The critical points of the loss that a run's plan knows of.
+
+    Raises:
+        ValueError: The plan does not describe them as it should.
+    """
+    try:
+        return tuple(CriticalPoint(**point) for point in plan.get("critical_points", ()))
+    except TypeError as error:
+        raise ValueError(f"plan.json describes critical points wrongly ({error})") from None
 
 
 def _require_run(folder: Path) -> None:

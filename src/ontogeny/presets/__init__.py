@@ -3,8 +3,14 @@
 from collections.abc import Callable, Mapping
 
 from ontogeny.plans import Plan
+from ontogeny.presets.linear import plan_linear
 from ontogeny.presets.regression import plan_regression
+from ontogeny.presets.superposition import plan_superposition
 
-SYSTEMS: Mapping[str, Callable[..., Plan]] = {"regression": plan_regression}
+SYSTEMS: Mapping[str, Callable[..., Plan]] = {
+    "regression": plan_regression,
+    "superposition": plan_superposition,
+    "linear": plan_linear,
+}
 
-__all__ = ["SYSTEMS", "plan_regression"]
+__all__ = ["SYSTEMS", "plan_linear", "plan_regression", "plan_superposition"]

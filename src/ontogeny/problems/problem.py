@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ontogeny.metrics import Estimate
-from ontogeny.records import Measurements, References
+from ontogeny.records import CriticalPoint, Measurements, References
 from ontogeny.streams import random_stream
 
 StateDict = Mapping[str, Tensor]
@@ -40,6 +40,8 @@ class Problem:
             called `loss` is the test loss. None where there are none.
         references: `references(batch)`, what the output coordinates are and what known
             predictors would say there; None where nothing is known.
+        critical_points: Points of the loss that are known beforehand. Its metric `distance_to` has
+            their names as items.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Problem:
     references: Callable[[Batch], References] | None = None
     components: Callable[[nn.Module], Mapping[str, Mapping[str, Tensor]]] | None = None
     datasets: Mapping[str, Callable[[int, torch.Generator], Batch]] | None = None
+    critical_points: Sequence[CriticalPoint] = ()
 
 
 def untrained(problem: Problem, seed: int) -> nn.Module:
