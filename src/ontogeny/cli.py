@@ -356,7 +356,7 @@ def status(folder: Path) -> None:
 
 
 def _print_stages(found: Any) -> None:
-    from ontogeny.views import stage_table
+    from ontogeny.views import arrival_sentence, stage_table
 
     if found.stages:
         title = Text(found.title, style="table.title")
@@ -365,7 +365,11 @@ def _print_stages(found: Any) -> None:
             table.add_row(*map(Text, row[: len(STAGE_HEADINGS)]))
         console = Console()
         console.print(table)
+        if begins := arrival_sentence(found.departure):
+            console.print(Text(f"The run begins near {begins}."))
         for row in stage_table(found):
+            if row.arrival:
+                console.print(Text(f"{row.stage} ends near {row.arrival}."))
             if row.formed:
                 console.print(Text(f"{row.stage}: {row.formed}"))
 

@@ -118,7 +118,9 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _asked(probe: Callable[..., Any], settings: Any, steps: Int[np.ndarray, " _"]) -> dict[str, Any]:
+def _asked(
+    probe: Callable[..., Any], settings: Any, steps: Int[np.ndarray, " _"]
+) -> dict[str, Any]:
     return {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}
 
 

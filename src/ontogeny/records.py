@@ -315,8 +315,7 @@ class CriticalPoint:
         loss: The test loss there.
         learning_coefficient: λ there, None where it is not known.
         minimum: Whether it is a minimum of the problem's loss.
-        data: The data set of the problem that it is a minimum of, with that λ, where it is none of
-            the problem's own.
+        data: The data set of the problem on which it is a minimum with that λ, its own if empty.
     """
 
     name: str
@@ -335,9 +334,10 @@ class Arrival:
         step: The checkpoint at which it was looked for.
         distance: How far it is, as the problem's metric `distance_to` has it.
         loss: The test loss at that checkpoint, nan where unknown.
-        llc: The local learning coefficient estimated near that step, on the data set of which the
-            point is a minimum; nan where it was not measured or the point is none.
+        llc: The local learning coefficient on the data set of which the point is a minimum, at the
+            checkpoint nearest to it; nan where it was not measured or the point is no minimum.
         llc_stderr: Its standard error.
+        llc_step: That checkpoint's step, -1 if there is none.
     """
 
     point: CriticalPoint
@@ -346,6 +346,7 @@ class Arrival:
     loss: float = np.nan
     llc: float = np.nan
     llc_stderr: float = np.nan
+    llc_step: int = -1
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ class Training:
         learning_rate: The largest that there is.
         schedule: How the learning rate changes: a `triangle` that peaks half-way, or `constant`.
         weight_decay: Of all parameters, times the learning rate; 0 is Adam.
-        optimizer: `adamw`, or `sgd` for plain gradient descent.
         log_checkpoints: Checkpoints at logarithmic spacing.
         linear_checkpoints: Checkpoints at linear spacing, in addition.
         seed: Seed of the initial weights and of the batches.
@@ -49,6 +48,7 @@ class Training:
             accelerator, and another run.
         fused_attention: Whether attention is computed by the device's fused kernel: the same up to
             rounding.
+        optimizer: `adamw`, or `sgd` for plain gradient descent.
     """
 
     steps: int
@@ -68,19 +68,36 @@ class Training:
     def __post_init__(self) -> None:
         if self.steps < 4:
             raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
-        if self.schedule not in ("triangle", "constant"):
-            raise ValueError(f"schedule must be triangle or constant, not {self.schedule!r}")
-        if self.optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"optimizer must be adamw or sgd, not {self.optimizer!r}")
+        for name, words in (
+            ("schedule", ("triangle", "constant")),
+            ("optimizer", ("adamw", "sgd")),
+        ):
+            if getattr(self, name) not in words:
+                raise ValueError(
+                    f"{name} must be {' or '.join(words)}, not {getattr(self, name)!r}"
+                )
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
-        for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie between 0 and 2^63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be positive, not {self.learning_rate}")
+
+    def _check_choices(self) -> None:
+        for name, words in (
+            ("schedule", ("triangle", "constant")),
+            ("optimizer", ("adamw", "sgd")),
+        ):
+            chosen = getattr(self, name)
+            if chosen not in words:
+                raise ValueError(f"{name} must be {' or '.join(words)}, not {chosen!r}")
+
+    def _check_sizes(self) -> None:
+        if self.steps < 4:
+            raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
+        for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 def checkpoint_steps(training: Training) -> Int[np.ndarray, " checkpoint"]:

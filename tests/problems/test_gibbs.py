@@ -174,7 +174,7 @@ def test_chains_that_have_not_met_are_seen():
 def test_its_error_is_honest():
     exact = monomials_llc([[2, 2]], 1e4 * 2 / 3, 1.0)
     random = np.random.default_rng(0)
-    draws = run_chains([np.zeros((1, 1))] * 2, 1e4, 1.0, (320, 250), random)
+    draws = run_chains([np.zeros((1, 1))] * 2, np.zeros((1, 1, 1)), (1e4, 1.0), (320, 250), random)
     groups = [[of_all[i : i + 8, 50:] for of_all in draws] for i in range(0, 320, 8)]
     scores = np.array([z_score(summary(*group), exact) for group in groups])
     # The larger of two estimates of the error, so the scores spread a little less than normal ones.

@@ -36,9 +36,7 @@ def find_arrivals(
         >>> stage.arrival.point.name, stage.arrival.distance
         ('b', 0.1)
     """
-    return tuple(
-        replace(stage, arrival=arrival_at(stage.end, curves, points)) for stage in stages
-    )
+    return tuple(replace(stage, arrival=arrival_at(stage.end, curves, points)) for stage in stages)
 
 
 def arrival_at(
@@ -48,25 +46,46 @@ def arrival_at(
     if DISTANCES not in curves:
         return None
     distance = curves[DISTANCES]
-    row = nearest_row(distance, step)
     known = {point.name: point for point in points}
+    row = nearest_row(distance, step)
+    name = nearest_point(distance, row, known)
+    if name is None:
+        return None
+    found = Arrival(
+        point=known[name],
+        step=int(distance.steps[row]),
+        distance=float(distance.values[row, distance.items.index(name)]),
+    )
+    if (loss := curves.get("loss")) is not None:
+        found = replace(found, loss=float(loss.values[nearest_row(loss, step), 0]))
+    llc = llc_beside(known[name], curves)
+    if llc is None:
+        return found
+    rows = [nearest_row(distance, one) for one in llc.steps]
+    away = {
+        place: float(distance.values[row, distance.items.index(name)])
+        for place, row in enumerate(rows)
+        if nearest_point(distance, row, known) == name
+    }
+    if not away:
+        return found
+    place = min(away, key=lambda one: away[one])
+    return replace(
+        found,
+        llc=float(llc.values[place, 0]),
+        llc_stderr=float(llc.stderr[place, 0]),
+        llc_step=int(llc.steps[place]),
+    )
+
+
+def nearest_point(distance: Curve, row: int, known: Mapping[str, CriticalPoint]) -> str | None:
+    """The name of the known critical point that is nearest at a row; None if no distance is."""
     found = {
-        name: float(value)
-        for name, value in zip(distance.items, distance.values[row], strict=True)
+        name: value
+        for name, value in zip(distance.items, distance.values[row].tolist(), strict=True)
         if name in known and np.isfinite(value)
     }
-    if not found:
-        return None
-    point = known[min(found, key=lambda name: found[name])]
-    loss, llc = curves.get("loss"), llc_beside(point, curves)
-    return Arrival(
-        point=point,
-        step=int(distance.steps[row]),
-        distance=found[point.name],
-        loss=np.nan if loss is None else float(loss.values[nearest_row(loss, step), 0]),
-        llc=np.nan if llc is None else float(llc.values[nearest_row(llc, step), 0]),
-        llc_stderr=np.nan if llc is None else float(llc.stderr[nearest_row(llc, step), 0]),
-    )
+    return min(found, key=lambda name: found[name]) if found else None
 
 
 def llc_beside(point: CriticalPoint, curves: Mapping[str, Curve]) -> Curve | None:

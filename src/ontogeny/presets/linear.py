@@ -7,12 +7,22 @@ from ontogeny.probes import FixedBatch, Metrics, Sampler, sample_chains
 from ontogeny.problems.linear import deep_linear
 from ontogeny.training import Training, checkpoint_steps, spread
 
+NOT_A_MINIMUM = (
+    "On its way the network rests near saddles. The curve of the local learning coefficient is "
+    "measured with so small an nβ that it sees no more than curvature there; each saddle is a "
+    "minimum where the teacher is truncated to its rank, and has its learning coefficient there.",
+)
+
 
 def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
-    """A deep linear network from a small start."""
-    problem = deep_linear([6, 6, 6], [9.0, 3.0, 1.0], initial_scale=1e-3)
+    """A deep linear network that learns a teacher one mode after another, from a small start."""
+    widths, modes, scale, steps = {
+        "quick": ([6, 6, 6], [9.0, 3.0, 1.0], 1e-3, 8000),
+        "standard": ([10, 8, 12], [27.0, 9.0, 3.0, 1.0], 1e-3, 60_000),
+        "paper": ([8, 8, 8, 8], [9.0, 3.0, 1.0], 0.1, 100_000),
+    }[size]
     training = Training(
-        steps=10_000,
+        steps=steps,
         batch_size=1,
         learning_rate=0.05,
         schedule="constant",
@@ -23,11 +33,39 @@ def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
         device=device,
     )
     kept = checkpoint_steps(training)
-    sampler = Sampler(
-        step_size=3e-3, nbeta=300.0, localization=60.0, draws=400, batch_size=1, batched=16, seed=seed,
+    hot = Sampler(
+        step_size=0.3,
+        nbeta=3.0,
+        localization=3.0,
+        momentum=0.9,
+        draws=200,
+        burn_in=50,
+        batch_size=1,
+        batched=20,
+        seed=seed,
+    )
+    cold = replace(
+        hot,
+        step_size=4e-4,
+        nbeta=2000.0,
+        localization=1.0,
+        momentum=0.94,
+        draws=3000,
+        burn_in=500,
+        batched=16,
     )
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(kept, 60)),
+        (sample_chains, hot, spread(kept, 150)),
         *at_every_checkpoint(Metrics(examples=1), FixedBatch(examples=1), kept),
     )
-    return Plan(f"Deep linear network, {size} preset, seed {seed}", (), "D", problem, training, measurements)
+    return Plan(
+        title=f"Deep linear network, {size} preset, seed {seed}",
+        notes=NOT_A_MINIMUM,
+        prefix="D",
+        problem=deep_linear(widths, modes, initial_scale=scale),
+        training=training,
+        measurements=measurements,
+        refined=tuple(
+            (replace(cold, data=f"rank_{rank}"), spread(kept, 14)) for rank in range(len(modes) + 1)
+        ),
+    )

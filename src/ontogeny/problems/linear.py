@@ -7,10 +7,10 @@ is a function of the weights alone,
 $$L(w) = c\,\lVert W_L \cdots W_1 - T \rVert^2, \qquad
 c = \frac{1}{(d_\mathrm{in} + 2)\, d_\mathrm{out}},$$
 
-and every example has the same: the teacher itself. From a small start the network learns one mode of
-the teacher after another, the strongest first, and in between rests near `saddles`, where its product
-is the teacher truncated to some rank. How degenerate a minimum is depends
-on which of them it is: the coefficients here say at which point they hold, and `minimum` gives it.
+and every example has the same: the teacher itself. From a small start the network learns one mode
+of the teacher after another, the strongest first, and in between rests near `saddles`, where its
+product is the teacher truncated to some rank. How degenerate a minimum is depends on which of them
+it is: the coefficients here say at which point they hold, and `minimum` gives it.
 """
 
 import math
@@ -85,7 +85,8 @@ def deep_linear(
         return lambda n, generator: (teacher.to(generator.device).expand(n, -1, -1),)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return loss_scale(widths) * (model() - batch[0]).square().sum(dim=(1, 2))
+        missed: Tensor = model() - batch[0]
+        return loss_scale(widths) * missed.square().sum(dim=(1, 2))
 
     def outputs(model: nn.Module, batch: Batch) -> Tensor:
         product: Tensor = model().flatten()
@@ -104,7 +105,7 @@ def deep_linear(
         outputs=outputs,
         metrics=lambda model, n, seed: describe(model(), teachers, loss_scale(widths)),
         references=lambda batch: known_outputs(teachers, len(batch[0])),
-        datasets={f"rank_{r}": drawn_from(one) for r, one in enumerate(teachers[:-1])},
+        datasets={f"rank_{r}": drawn_from(one) for r, one in enumerate(teachers)},
         critical_points=saddles(widths, singular_values),
     )
 
@@ -149,7 +150,7 @@ def saddles(widths: Sequence[int], singular_values: Sequence[float]) -> tuple[Cr
             loss=loss_scale(widths) * sum(squares[rank:]),
             learning_coefficient=linear_learning_coefficient(widths, rank).value,
             minimum=rank == most,
-            data=f"rank_{rank}" if rank < len(squares) else "",
+            data=f"rank_{rank}",
         )
         for rank in range(most + 1)
     )

@@ -1,10 +1,10 @@
-r"""The toy model of superposition: more features than dimensions, and critical points that are known.
+r"""The toy model of superposition: more features than dimensions, and known critical points.
 
 The network f(x) = ReLU(WᵀWx + b) squeezes c features through r dimensions. An input has a single
-feature, x = a·eᵢ, with i and a ∈ [0, 1] uniform, and the loss of an example is |x − f(x)|². Its mean
-over all inputs has a closed form, `population_loss`. The features that are told apart sit at the
-corners of a regular polygon; `critical_points` names those that are known, and `critical_point`
-gives their weights.
+feature, x = a·eᵢ, with i and a ∈ [0, 1] uniform, and the loss of an example is |x − f(x)|². The
+mean over all inputs has a closed form, `population_loss`. The features that are told apart sit at
+the corners of a regular polygon; `critical_points` names those that are known, and
+`critical_point` gives their weights.
 
 References:
     N. Elhage et al., "Toy models of superposition" (2022).
@@ -13,10 +13,10 @@ References:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from jaxtyping import Float
 from scipy.optimize import fsolve
 from torch import Tensor, nn
 
-from ontogeny.metrics import Estimate
 from ontogeny.problems.problem import Batch, Problem, Row
 from ontogeny.records import CriticalPoint
 from ontogeny.streams import random_stream
@@ -52,6 +51,7 @@ def superposition(
     features: int = 6,
     hidden: int = 2,
     start: str = "",
+    shrink: float = 1.0,
     jitter: float = 0.0,
     examples: int = 0,
     data_seed: int = 0,
@@ -63,7 +63,9 @@ def superposition(
         hidden: r, the dimensions that they are squeezed through.
         start: The critical point that the untrained network stands at, such as `4++`; the origin if
             empty.
-        jitter: Standard deviation of the noise on its weights and biases.
+        shrink: Factor of its weights, biases as they are: with a small one training begins near
+            where the corners are still given no weight.
+        jitter: Standard deviation of the noise on weights and biases.
         examples: Size of the training set; a batch is drawn from it without replacement, so that
             one of this size is all of it. With 0 the mean over all inputs is taken exactly: every
             example has the same loss.
@@ -89,33 +91,28 @@ def superposition(
         raise ValueError(f"examples ({examples}) and jitter ({jitter}) must not be negative")
     first = critical_point(start or "0", features, hidden)
     known = critical_points(features, hidden)
-    if examples:
-        known = tuple(replace(point, data="all" if point.minimum else "") for point in known)
+    data = "all" if examples else "population"
+    known = tuple(replace(point, data=data * point.minimum) for point in known)
     inputs = one_feature_each(examples, features, data_seed)
 
     def model() -> nn.Module:
         noise = torch.randn(hidden + 1, features, dtype=torch.float64) * jitter
         if not start:
             return Superposition(noise[:hidden], noise[hidden])
-        return Superposition(first["weights"] + noise[:hidden], first["bias"] + noise[hidden])
+        weights = shrink * first["weights"] + noise[:hidden]
+        return Superposition(weights, first["bias"] + noise[hidden])
+
+    own, in_order = batches_of(inputs)
+    everything = torch.eye(features, dtype=torch.float64)
 
     def population(n: int, generator: torch.Generator) -> Batch:
-        """All features at once: an example of this shape stands for all inputs."""
-        everything = torch.eye(features, dtype=torch.float64, device=generator.device)
-        return (everything.expand(n, -1, -1),)
-
-    def in_order(n: int, generator: torch.Generator) -> Batch:
-        return (inputs.to(generator.device)[:n],)
-
-    def batch(n: int, generator: torch.Generator) -> Batch:
-        device = generator.device
-        rounds = torch.rand(math.ceil(n / examples), examples, generator=generator, device=device)
-        return (inputs.to(device)[rounds.argsort(dim=1).flatten()[:n]],)
+        return (everything.to(generator.device).expand(n, -1, -1),)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        if batch[0].ndim == 2:
-            return (model(batch[0]) - batch[0]).square().sum(dim=1)
-        return population_loss(model.weights, model.bias).expand(len(batch[0]))
+        if batch[0].ndim == 2:  # and not all features at once, which stand for all inputs
+            missed: Tensor = model(batch[0]) - batch[0]
+            return missed.square().sum(dim=1)
+        return population_loss(*parameters_of(model)).expand(len(batch[0]))
 
     return Problem(
         name=f"{__name__}:superposition",
@@ -123,18 +120,25 @@ def superposition(
             "features": features,
             "hidden": hidden,
             "start": start,
+            "shrink": shrink,
             "jitter": jitter,
             "examples": examples,
             "data_seed": data_seed,
         },
         model=model,
-        batch=batch if examples else population,
+        batch=own if examples else population,
         loss=loss,
         outputs=lambda model, batch: model(batch[0]).flatten(start_dim=1),
-        metrics=lambda model, n, seed: describe(model.weights, model.bias),
+        metrics=lambda model, n, seed: describe(*parameters_of(model)),
         datasets={"population": population} | ({"all": in_order} if examples else {}),
         critical_points=known,
     )
+
+
+def parameters_of(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weights and bias of a `Superposition`."""
+    network = cast(Superposition, model)
+    return network.weights, network.bias
 
 
 def check_sizes(features: int, hidden: int) -> None:
@@ -152,6 +156,20 @@ def one_feature_each(examples: int, features: int, seed: int) -> Float[Tensor, "
     which = torch.randint(features, (examples,), generator=stream)
     strength = torch.rand(examples, 1, dtype=torch.float64, generator=stream)
     return strength * nn.functional.one_hot(which, features)
+
+
+def batches_of(
+    inputs: Float[Tensor, "example feature"],
+) -> tuple[Callable[[int, torch.Generator], Batch], Callable[[int, torch.Generator], Batch]]:
+    """Batches of a training set: drawn without replacement, round by round, and its first n."""
+    size = len(inputs)
+
+    def drawn(n: int, generator: torch.Generator) -> Batch:
+        device = generator.device
+        rounds = torch.rand(math.ceil(n / size), size, generator=generator, device=device)
+        return (inputs.to(device)[rounds.argsort(dim=1).flatten()[:n]],)
+
+    return drawn, lambda n, generator: (inputs.to(generator.device)[:n],)
 
 
 def population_loss(
@@ -252,7 +270,8 @@ def polygon(k: int) -> tuple[float, float]:
         found: np.ndarray = torch.func.grad(loss)(torch.from_numpy(x)).numpy()
         return found
 
-    length, bias = fsolve(slope, (0.62 + 0.115 * k, 1.35 - 0.33 * k), xtol=1e-15)
+    guess = 0.62 + 0.115 * k, 1.35 - 0.33 * k
+    (length, bias), *_ = fsolve(slope, guess, xtol=1e-15, full_output=True)
     return float(length), float(bias)
 
 
@@ -283,8 +302,8 @@ def critical_points(features: int = 6, hidden: int = 2) -> tuple[CriticalPoint, 
 
     At those with 2r features or more, the loss grows like the square of the distance in all
     directions that are not flat, so that λ is half the number of these: rotations are flat, and so
-    are the biases that are negative, and beyond 2r the weights of features that are given up. At the
-    others with a positive bias there is a way down, and of the rest λ is not known.
+    are the biases that are negative, and beyond 2r the weights of features that are given up. At
+    the others with a positive bias there is a way down, and of the rest λ is not known.
 
     Args:
         features: c.
@@ -438,9 +457,8 @@ def describe(
     """
     items = tuple(str(i + 1) for i in range(len(bias)))
     near = distances_to_critical_points(weights.numpy(force=True), bias.numpy(force=True))
-    exact = torch.zeros(1)
     return [
-        ("loss", ("",), Estimate(population_loss(weights, bias)[None], exact)),
+        ("loss", ("",), population_loss(weights, bias)[None]),
         ("column_norm", items, weights.norm(dim=0)),
         ("bias", items, bias),
         ("distance_to", tuple(near), torch.tensor(list(near.values()))),

@@ -109,7 +109,7 @@ def measured(value: float, stderr: float = math.nan, signed: bool = False) -> st
     """
     if not math.isfinite(value):
         return UNKNOWN
-    known = math.isfinite(stderr) and stderr > 0
+    known = math.isfinite(stderr) and stderr > 1e-13 * abs(value)  # less is rounding
     size = stderr if known else abs(value)
     leading = math.floor(math.log10(size)) if size > 0 else 0
     digits = min(max((1 if known else 2) - leading, 0), 9)
