@@ -66,16 +66,8 @@ class Training:
     optimizer: Literal["adamw", "sgd"] = "adamw"
 
     def __post_init__(self) -> None:
-        if self.steps < 4:
-            raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
-        for name, words in (
-            ("schedule", ("triangle", "constant")),
-            ("optimizer", ("adamw", "sgd")),
-        ):
-            if getattr(self, name) not in words:
-                raise ValueError(
-                    f"{name} must be {' or '.join(words)}, not {getattr(self, name)!r}"
-                )
+        self._check_sizes()
+        self._check_choices()
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
         if not 0 <= self.seed < 2**63:
