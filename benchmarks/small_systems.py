@@ -4,7 +4,7 @@ python benchmarks/small_systems.py superposition|linear [--preset quick] [--seed
 
 A run *rests* at a known critical point where that is the nearest for at least a fifth of a unit of
 log-step and was closer than a fifth of a unit of weights. Each rest between the first and the last
-should have one milestone inside it; a milestone in no rest, or a second one in the same, is spurious.
+should have one milestone inside it; a milestone in no rest, or a second in the same, is spurious.
 """
 
 import argparse

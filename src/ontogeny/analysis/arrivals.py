@@ -61,7 +61,7 @@ def arrival_at(
     llc = llc_beside(known[name], curves)
     if llc is None:
         return found
-    rows = [nearest_row(distance, one) for one in llc.steps]
+    rows = [nearest_row(distance, one) for one in llc.steps.tolist()]
     away = {
         place: float(distance.values[row, distance.items.index(name)])
         for place, row in enumerate(rows)

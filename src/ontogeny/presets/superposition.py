@@ -41,15 +41,16 @@ def plan_superposition(size: Size, seed: int, device: str = "cpu") -> Plan:
     )
     kept = checkpoint_steps(training)
     hot = Sampler(
-        step_size=1e-2,
-        nbeta=100.0,
-        localization=40.0,
+        step_size=3e-2,
+        nbeta=30.0,
+        localization=20.0,
         momentum=0.9,
-        draws=200,
+        chains=8,
+        draws=400,
         burn_in=50,
         batch_size=1,
         data="population",
-        batched=20,
+        batched=30,
         seed=seed,
     )
     cold = replace(
@@ -57,6 +58,7 @@ def plan_superposition(size: Size, seed: int, device: str = "cpu") -> Plan:
         step_size=1e-6 if not examples else 1e-4,
         nbeta=1e6 if not examples else 1e4,
         localization=1000.0 if not examples else 100.0,
+        chains=4,
         draws=2000,
         burn_in=500,
         batch_size=examples or 1,
@@ -72,7 +74,7 @@ def plan_superposition(size: Size, seed: int, device: str = "cpu") -> Plan:
         notes=SMALL_SET if examples else (),
         prefix="S",
         problem=superposition(
-            start="2++++", shrink=0.01, jitter=1e-8, examples=examples, data_seed=seed
+            start="2++++", shrink=0.01, jitter=1e-12, examples=examples, data_seed=seed
         ),
         training=training,
         measurements=measurements,

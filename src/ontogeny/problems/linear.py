@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ontogeny.problems.problem import Batch, Problem, Row
@@ -187,7 +187,7 @@ def known_outputs(teachers: Sequence[Tensor], examples: int) -> References:
 
 
 def mode_strength(
-    steps: Float[np.ndarray, " step"], singular_value: float, start: float, rate: float
+    steps: Shaped[np.ndarray, " step"], singular_value: float, start: float, rate: float
 ) -> Float[np.ndarray, " step"]:
     r"""A singular value of two layers' product over training, from a small balanced start.
 
