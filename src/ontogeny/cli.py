@@ -23,7 +23,7 @@ app = App(
 # Short enough for a terminal of 80 columns.
 STAGE_HEADINGS = ("Stage", "From", "To", "Type", "Δ loss", "Δ LLC", "End, 90 %", "P(end)")
 
-System = Literal["language", "regression"]
+System = Literal["regression", "language", "superposition", "linear"]
 Size = Literal["quick", "standard", "paper"]
 Seed = Annotated[
     int,
@@ -396,7 +396,7 @@ def _require_writable(path: Path | None) -> None:
 
 
 def _print_stages(found: Any) -> None:
-    from ontogeny.views import stage_table
+    from ontogeny.views import arrival_sentence, stage_table
 
     if found.stages:
         title = Text(found.title, style="table.title")
@@ -405,7 +405,11 @@ def _print_stages(found: Any) -> None:
             table.add_row(*map(Text, row[: len(STAGE_HEADINGS)]))
         console = Console()
         console.print(table)
+        if begins := arrival_sentence(found.departure):
+            console.print(Text(f"The run begins near {begins}."))
         for row in stage_table(found):
+            if row.arrival:
+                console.print(Text(f"{row.stage} ends near {row.arrival}."))
             if row.formed:
                 console.print(Text(f"{row.stage}: {row.formed}"))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ontogeny.analysis.arrivals import arrival_at, find_arrivals
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
@@ -22,7 +23,9 @@ from ontogeny.analysis.scores import wild_sentence
 from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
+    Arrival,
     Chains,
+    CriticalPoint,
     Curve,
     Diagnosis,
     Measurements,
@@ -75,6 +78,8 @@ class Report:
         traces: The chains at an early, a middle and a late checkpoint.
         refined: Health of the estimates for some weights only, or on other data, by what they are.
         passages: Rows of text at the checkpoints where stages end, from the first to the last.
+        critical_points: Points of the loss that were known beforehand.
+        departure: The one of them that the run began at.
     """
 
     title: str
@@ -97,6 +102,8 @@ class Report:
     traces: tuple[Chains, ...] = ()
     refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
     passages: tuple[Passages, ...] = ()
+    critical_points: tuple[CriticalPoint, ...] = ()
+    departure: Arrival | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         measured=read_variants(measured, chains, burn_in),
     )
     found = read_development(curves.get("llc"), beside, prefix)
+    points = read_critical_points(plan)
     return Report(
         title=str(plan.get("title", folder.name)),
         notes=(*plan.get("notes", ()), *set_aside, *found.notes),
@@ -209,7 +217,9 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         form_distances=form_distances,
         references=references,
         milestones=found.milestones,
-        stages=found.stages,
+        stages=find_arrivals(found.stages, curves, points),
+        critical_points=points,
+        departure=arrival_at(found.stages[0].start, curves, points) if found.stages else None,
         probes=found.probes,
         variations=found.variations,
         settings=read_settings(folder),
@@ -226,6 +236,18 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         },
         passages=read_passages(measured, found.stages),
     )
+
+
+def read_critical_points(plan: Mapping[str, Any]) -> tuple[CriticalPoint, ...]:
+    """The critical points of the loss that a run's plan knows of.
+
+    Raises:
+        ValueError: The plan does not describe them as it should.
+    """
+    try:
+        return tuple(CriticalPoint(**point) for point in plan.get("critical_points", ()))
+    except TypeError as error:
+        raise ValueError(f"plan.json describes critical points wrongly ({error})") from None
 
 
 def _require_run(folder: Path) -> None:

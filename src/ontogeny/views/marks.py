@@ -114,7 +114,7 @@ def measured(value: float, stderr: float = math.nan, signed: bool = False) -> st
     """
     if not math.isfinite(value):
         return UNKNOWN
-    known = math.isfinite(stderr) and stderr > 0
+    known = math.isfinite(stderr) and stderr > 1e-13 * abs(value)  # less is rounding
     whole = max(abs(value), stderr if known else 0)
     if whole and not SMALLEST <= whole < LARGEST:
         text = f"{value:{'+' if signed else ''}.2e}" + (f" ± {stderr:.1e}" if known else "")
