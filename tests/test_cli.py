@@ -457,3 +457,13 @@ def test_a_text_reaches_the_plan(monkeypatch, tmp_path):
     words = ["--folder", tmp_path / "run", "--corpus", "a.txt", "--tokenizer", "b.json"]
     assert command("train", "language", "--preset", "paper", *words) == 0
     assert texts == [("paper", {"corpus": "a.txt", "tokenizer": "b.json"})]
+
+
+def test_runs_of_one_problem_go_onto_one_page(finished, tmp_path, capfd):
+    shutil.copytree(finished, tmp_path / "again")
+    page = tmp_path / "pages" / "joint.html"
+    assert command("joint", finished, tmp_path / "again", "--html", page) == 0
+    assert "2 runs in one space" in page.read_text()
+    assert f"Page: {page}" in capfd.readouterr().out
+    assert command("joint", finished, tmp_path, "--html", page) == 1
+    assert "holds no run with recorded outputs" in capfd.readouterr().err

@@ -373,6 +373,25 @@ def forms(
 
 
 @app.command
+def joint(
+    *folders: Path,
+    html: Annotated[Path, Parameter(help="The page to write.")] = Path("joint.html"),
+) -> None:
+    """Show several runs of one problem in one space: seeds, say, with known predictors in it.
+
+    Give the folders of two runs or more, whose outputs were recorded on the same inputs.
+    """
+    from ontogeny.analysis.joint import read_joint
+    from ontogeny.views.joint import joint_summary, write_joint
+
+    _require_writable(html)
+    found = read_joint(folders)
+    write_joint(found, html)
+    for sentence in (joint_summary(found), *found.notes, f"Page: {html}"):
+        Console().print(Text(sentence), soft_wrap=True)
+
+
+@app.command
 def status(folder: Path) -> None:
     """Say what a run has done and what is missing."""
     from ontogeny.analysis import read_status
