@@ -82,9 +82,8 @@ def find_milestones(
     milestone is the share of functions that have one between the steepest places on either
     side of it. Its interval comes from where these functions are highest, lowest or flattest
     there, whether or not the rule calls it a milestone. Where the curve turns it may turn in a
-    corner, which smoothing moves to the flatter side: there as many functions with a shorter
-    length scale have their say, and the interval is extended by twice as far as these move the
-    turn.
+    corner, which smoothing moves to the flatter side: there functions with a shorter length scale
+    have their say instead, and the interval is extended by twice as far as these move the turn.
 
     Args:
         curve: A curve of one item, usually the local learning coefficient; or smoothed already.
@@ -164,7 +163,7 @@ def _milestone(
         bounds = np.quantile(at, TAILS)
     else:
         rougher = first + _extreme(smooth.rougher[:, window], kind, up)
-        bounds = np.quantile([*at, *rougher], TAILS)
+        bounds = np.quantile(rougher, TAILS)
         shift = CORNER * (np.median(rougher) - np.median(at))
         bounds += [min(shift, 0.0), max(shift, 0.0)]
     # No place is known better than to half a cell of the grid.
