@@ -3,11 +3,11 @@
 python benchmarks/coverage.py [CURVES] [lr_seed1_llc.csv]
 
 The curves are no Gaussian processes: sums of logistic rises and falls with plateaus between them,
-straight pieces with corners, bumps on a slow rise, monotone cubic pieces. A true milestone is a turning point, or the
-place where the slope is smallest between two rises or two falls if it is less than a fifth of
-the steepest slope on either side, that parts changes of more than four standard errors of a
-value. One that is not found counts as not covered. With the authors' file, whole chains of their
-own curve are picked with replacement: then a true milestone is what all ten chains show.
+straight pieces with corners, bumps on a slow rise, monotone cubic pieces. A true milestone is a
+turning point, or the place where the slope is smallest between two rises or two falls if it is less
+than a fifth of the steepest slope on either side, that parts changes of more than four standard
+errors of a value. One that is not found counts as not covered. With the authors' file, whole chains
+of their own curve are picked with replacement: then a true milestone is what all ten chains show.
 """
 
 import csv
