@@ -3,7 +3,7 @@
 python benchmarks/coverage.py [CURVES] [lr_seed1_llc.csv]
 
 The curves are no Gaussian processes: sums of logistic rises and falls with plateaus between them,
-straight pieces with corners, bumps on a slow rise. A true milestone is a turning point, or the
+straight pieces with corners, bumps on a slow rise, monotone cubic pieces. A true milestone is a turning point, or the
 place where the slope is smallest between two rises or two falls if it is less than a fifth of
 the steepest slope on either side, that parts changes of more than four standard errors of a
 value. One that is not found counts as not covered. With the authors' file, whole chains of their
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from ontogeny.analysis import find_milestones, find_stages
 from ontogeny.analysis.milestones import holds
@@ -24,6 +25,7 @@ from ontogeny.records import Curve
 END = np.log1p(500_000)
 FINE = np.linspace(0, END, 4001)
 NBETA = 66.6667
+FIRST_SEED = 5000  # others were looked at while the rule was made
 NOISES = ("0", "0.5", "0.95", "unknown", "chains")
 
 
@@ -87,7 +89,14 @@ def bumps(rng):
     return curve
 
 
-FAMILIES = {"logistic": logistic, "slopes": slopes, "bumps": bumps}
+def lopsided(rng):
+    """Rises and falls by monotone cubic pieces, steeper on one side of an extremum."""
+    inner = apart(rng, rng.integers(1, 5), 1.2, 1.5, END - 0.7)
+    changes = rng.choice([-1, 1, 1], len(inner) + 1) * rng.uniform(15, 60, len(inner) + 1)
+    return PchipInterpolator([0, *inner, END], np.cumsum([0, *changes]))
+
+
+FAMILIES = {"logistic": logistic, "slopes": slopes, "bumps": bumps, "lopsided": lopsided}
 
 
 def checkpoints(rng):
@@ -217,7 +226,7 @@ def score(cell, truths, curve, weak=()):
 def simulated(family, noise, curves):
     """What happened to curves of one family."""
     cell = Cell()
-    for seed in range(curves):
+    for seed in range(FIRST_SEED, FIRST_SEED + curves):
         rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
         truth = FAMILIES[family](rng)
         curve, stderr = observed(rng, truth, noise)

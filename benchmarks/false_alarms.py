@@ -13,6 +13,8 @@ TRUTHS = {
     "line of slope 3, noise 1": (3 * X, 1.0),
     "line of slope 3, noise 3": (3 * X, 3.0),
     "one rise of 50, noise 1": (50 / (1 + np.exp(7 - X)), 1.0),
+    "a jump of 60, noise 1": (np.interp(X, [0, 6, 6.5, X[-1]], [0, 0, 60, 60]), 1.0),
+    "a jump, then a line, noise 1": (np.interp(X, [0, 6, 6.5, X[-1]], [0, 0, 60, 80]), 1.0),
 }
 
 

@@ -112,6 +112,23 @@ def test_stages_of_a_plain_table_without_torch(tmp_path):
     assert all(np.abs(np.cos(turn)) < 0.1 for turn in turns)
 
 
+@pytest.mark.parametrize("command_word", ["stages", "forms", "validate"])
+def test_where_json_cannot_be_written_is_said_first(command_word, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    absent = [] if command_word == "validate" else [tmp_path / "absent.csv"]
+    for target in (tmp_path, "/proc/x.json", tmp_path / "file" / "x.json"):
+        assert command(command_word, *absent, "--json", target) == 1
+        error = " ".join(capsys.readouterr().err.split())
+        assert error.startswith(f"ontogeny: cannot write to {target}: ")
+        assert "partial" not in error
+
+
+def test_a_missing_table_gets_the_same_sentence_from_both_commands(tmp_path, capsys):
+    for word in ("stages", "forms"):
+        assert command(word, tmp_path / "absent.csv", "--json", tmp_path / "new" / "x.json") == 1
+        assert capsys.readouterr().err == f"ontogeny: {tmp_path / 'absent.csv'} is not a file\n"
+
+
 def test_the_stages_of_a_bad_table_are_refused_in_one_sentence(tmp_path, capsys):
     (tmp_path / "bad.csv").write_text("step,llc\n1,2\n")
     assert command("stages", tmp_path / "bad.csv") == 1
@@ -440,3 +457,13 @@ def test_a_text_reaches_the_plan(monkeypatch, tmp_path):
     words = ["--folder", tmp_path / "run", "--corpus", "a.txt", "--tokenizer", "b.json"]
     assert command("train", "language", "--preset", "paper", *words) == 0
     assert texts == [("paper", {"corpus": "a.txt", "tokenizer": "b.json"})]
+
+
+def test_runs_of_one_problem_go_onto_one_page(finished, tmp_path, capfd):
+    shutil.copytree(finished, tmp_path / "again")
+    page = tmp_path / "pages" / "joint.html"
+    assert command("joint", finished, tmp_path / "again", "--html", page) == 0
+    assert "2 runs in one space" in page.read_text()
+    assert f"Page: {page}" in capfd.readouterr().out
+    assert command("joint", finished, tmp_path, "--html", page) == 1
+    assert "holds no run with recorded outputs" in capfd.readouterr().err

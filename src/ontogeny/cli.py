@@ -1,10 +1,10 @@
 """The same verbs, from a shell."""
 
-import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -23,7 +23,7 @@ app = App(
 # Short enough for a terminal of 80 columns.
 STAGE_HEADINGS = ("Stage", "From", "To", "Type", "Δ loss", "Δ LLC", "End, 90 %", "P(end)")
 
-System = Literal["language", "regression"]
+System = Literal["regression", "language", "superposition", "linear"]
 Size = Literal["quick", "standard", "paper"]
 Seed = Annotated[
     int,
@@ -258,10 +258,7 @@ def validate(
     from ontogeny.storage import whole_file
     from ontogeny.validation import HEADINGS, as_json, cells, validate
 
-    if json is not None:  # before an hour of measuring
-        json.parent.mkdir(parents=True, exist_ok=True)
-        if json.is_dir() or not os.access(json.parent, os.W_OK):
-            raise ValueError(f"cannot write to {json}")
+    _require_writable(json)  # before an hour of measuring
     outcomes = []
     for outcome in validate(quick):
         outcomes.append(outcome)
@@ -288,6 +285,7 @@ def report(folder: Path) -> None:
     """Find the stages in what was measured, and write the report: seconds, no GPU, no torch."""
     from ontogeny.analysis import read_run
     from ontogeny.views import finding, write_curves, write_forms, write_report, write_stages
+    from ontogeny.views.forms import forms_finding
 
     found = read_run(folder)
     write_curves(found, folder / "curves")
@@ -299,7 +297,8 @@ def report(folder: Path) -> None:
     write_report(found, folder / "report.html")
     _print_stages(found)
     console = Console()
-    for sentence in (finding(found), *found.notes, *found.missing):
+    formed = [forms_finding(found.forms)] if found.forms else []
+    for sentence in (finding(found), *formed, *found.notes, *found.missing):
         console.print(Text(sentence))
     console.print(Text(f"Report: {folder / 'report.html'}"), soft_wrap=True)
 
@@ -318,6 +317,7 @@ def stages(
     from ontogeny.analysis.plain import read_curves_alone
     from ontogeny.views import write_stages
 
+    _require_writable(json)
     found = read_curves_alone(curve, loss, prefix)
     if json is None:
         _print_stages(found)
@@ -344,6 +344,7 @@ def forms(
     from ontogeny.analysis.scores import read_scores
     from ontogeny.views.forms import (
         FORM_HEADINGS,
+        NO_FORM,
         component_notes,
         form_table,
         null_sentence,
@@ -351,6 +352,7 @@ def forms(
         write_forms,
     )
 
+    _require_writable(json)
     path = read_scores(scores)
     found = weigh_forms(path.values, path.steps)
     components = path.values.shape[1]
@@ -365,9 +367,28 @@ def forms(
         Console().print(table)
         notes.append(null_sentence(found))
     if not found.forms:
-        notes.append("No form: nowhere does the path turn in every plane at once.")
+        notes.append(NO_FORM)
     for sentence in notes:
         Console().print(Text(sentence), soft_wrap=json is not None)
+
+
+@app.command
+def joint(
+    *folders: Path,
+    html: Annotated[Path, Parameter(help="The page to write.")] = Path("joint.html"),
+) -> None:
+    """Show several runs of one problem in one space: seeds, say, with known predictors in it.
+
+    Give the folders of two runs or more, whose outputs were recorded on the same inputs.
+    """
+    from ontogeny.analysis.joint import read_joint
+    from ontogeny.views.joint import joint_summary, write_joint
+
+    _require_writable(html)
+    found = read_joint(folders)
+    write_joint(found, html)
+    for sentence in (joint_summary(found), *found.notes, f"Page: {html}"):
+        Console().print(Text(sentence), soft_wrap=True)
 
 
 @app.command
@@ -379,8 +400,22 @@ def status(folder: Path) -> None:
         print(part)
 
 
+def _require_writable(path: Path | None) -> None:
+    """Refuse a file that cannot be written, before anything takes long."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"cannot write to {path}: it is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write to {path}: {error.strerror}") from None
+
+
 def _print_stages(found: Any) -> None:
-    from ontogeny.views import stage_table
+    from ontogeny.views import arrival_sentence, stage_table
 
     if found.stages:
         title = Text(found.title, style="table.title")
@@ -389,7 +424,11 @@ def _print_stages(found: Any) -> None:
             table.add_row(*map(Text, row[: len(STAGE_HEADINGS)]))
         console = Console()
         console.print(table)
+        if begins := arrival_sentence(found.departure):
+            console.print(Text(f"The run begins near {begins}."))
         for row in stage_table(found):
+            if row.arrival:
+                console.print(Text(f"{row.stage} ends near {row.arrival}."))
             if row.formed:
                 console.print(Text(f"{row.stage}: {row.formed}"))
 

@@ -25,6 +25,7 @@ from ontogeny.probes import (
     record_outputs,
     record_references,
     record_weights,
+    sample_chains,
 )
 from ontogeny.probes.landscape import moving_weights
 from ontogeny.problems import Problem, find, untrained
@@ -53,6 +54,7 @@ class Plan:
         measurements: Each probe, its settings, and the steps it is applied at.
         scores: The metrics that say most plainly what formed; where they move, they are named
             first, in this order.
+        refined: Chains beside those, on other data or of some weights only, and at which steps.
     """
 
     title: str
@@ -62,6 +64,7 @@ class Plan:
     training: Training
     measurements: tuple[Measurement, ...]
     scores: tuple[str, ...] = ()
+    refined: tuple[tuple[Sampler, Int[np.ndarray, " _"]], ...] = ()
 
 
 def at_every_checkpoint(
@@ -111,12 +114,23 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "notes": list(plan.notes),
         "prefix": plan.prefix,
         "scores": list(plan.scores),
+        "critical_points": [asdict(point) for point in plan.problem.critical_points],
         "checkpoints": checkpoint_steps(plan.training).tolist(),
         "measurements": [
-            {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}
-            for probe, settings, steps in plan.measurements
+            *(_asked(*measurement) for measurement in plan.measurements),
+            *(
+                {"name": name_of_refined(sampler.weights, sampler.data)}
+                | _asked(sample_chains, sampler, steps)
+                for sampler, steps in plan.refined
+            ),
         ],
     }
+
+
+def _asked(
+    probe: Callable[..., Any], settings: Any, steps: Int[np.ndarray, " _"]
+) -> dict[str, Any]:
+    return {"probe": address_of(probe), "settings": asdict(settings), "steps": steps.tolist()}
 
 
 def measure_as_planned(folder: Path, device: str = "cpu") -> None:

@@ -8,6 +8,7 @@ are declared once, in its annotation; `ontogeny.storage` keeps one record as one
 measured    Chains  Outputs  References  Passages  Measurements  Curve
 concluded   Diagnosis  Calibration  Trajectory  Circles  Form  Evidence  Milestone  Stage
             Variation
+known       CriticalPoint  Arrival
 ```
 """
 
@@ -325,6 +326,49 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class CriticalPoint:
+    """A point where the gradient is zero, of which something is known beforehand.
+
+    Attributes:
+        name: A short name, such as `4++`.
+        loss: The test loss there.
+        learning_coefficient: λ there, None where it is not known.
+        minimum: Whether it is a minimum of the problem's loss.
+        data: The data set of the problem on which it is a minimum with that λ, its own if empty.
+    """
+
+    name: str
+    loss: float
+    learning_coefficient: float | None = None
+    minimum: bool = True
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The known critical point that a run is nearest to where a stage ends.
+
+    Attributes:
+        point: Which.
+        step: The checkpoint at which it was looked for.
+        distance: How far it is, as the problem's metric `distance_to` has it.
+        loss: The test loss at that checkpoint, nan where unknown.
+        llc: The local learning coefficient on the data set of which the point is a minimum, at the
+            checkpoint nearest to it; nan where it was not measured or the point is no minimum.
+        llc_stderr: Its standard error.
+        llc_step: That checkpoint's step, -1 if there is none.
+    """
+
+    point: CriticalPoint
+    step: int
+    distance: float
+    loss: float = np.nan
+    llc: float = np.nan
+    llc_stderr: float = np.nan
+    llc_step: int = -1
+
+
+@dataclass(frozen=True)
 class Stage:
     """What lies between two milestones.
 
@@ -341,6 +385,7 @@ class Stage:
         delta_loss_stderr: Standard error of `delta_loss`, nan where unknown.
         evidence: The other curves that moved most within the stage.
         formed: What formed in it, in one sentence made of the evidence.
+        arrival: The known critical point that it ended at, None where none is known.
     """
 
     name: str
@@ -354,6 +399,7 @@ class Stage:
     delta_loss_stderr: float = np.nan
     evidence: tuple[Evidence, ...] = ()
     formed: str = ""
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: AdamW on fresh batches.
+    """How a network is trained: AdamW, or plain gradient descent, on fresh batches.
 
     Attributes:
         steps: Number of updates.
@@ -48,6 +48,7 @@ class Training:
             accelerator, and another run.
         fused_attention: Whether attention is computed by the device's fused kernel: the same up to
             rounding.
+        optimizer: `adamw`, or `sgd` for plain gradient descent.
     """
 
     steps: int
@@ -62,21 +63,33 @@ class Training:
     device: str = "cpu"
     mixed_precision: bool = False
     fused_attention: bool = False
+    optimizer: Literal["adamw", "sgd"] = "adamw"
 
     def __post_init__(self) -> None:
-        if self.steps < 4:
-            raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
-        if self.schedule not in ("triangle", "constant"):
-            raise ValueError(f"schedule must be triangle or constant, not {self.schedule!r}")
+        self._check_sizes()
+        self._check_choices()
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
-        for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie between 0 and 2^63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be positive, not {self.learning_rate}")
+
+    def _check_choices(self) -> None:
+        for name, words in (
+            ("schedule", ("triangle", "constant")),
+            ("optimizer", ("adamw", "sgd")),
+        ):
+            chosen = getattr(self, name)
+            if chosen not in words:
+                raise ValueError(f"{name} must be {' or '.join(words)}, not {chosen!r}")
+
+    def _check_sizes(self) -> None:
+        if self.steps < 4:
+            raise ValueError(f"a run needs at least 4 steps, not {self.steps}")
+        for name in ("batch_size", "log_checkpoints", "linear_checkpoints", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 def checkpoint_steps(training: Training) -> Int[np.ndarray, " checkpoint"]:
@@ -164,7 +177,8 @@ class Descent:
     def __init__(self, problem: Problem, training: Training) -> None:
         self.problem, self.training = problem, training
         self.model = untrained(problem, training.seed).to(training.device).train()
-        self.optimizer = torch.optim.AdamW(
+        kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[training.optimizer]
+        self.optimizer = kind(
             self.model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True
         )
         self.losses = torch.full((training.steps,), math.nan)

@@ -127,6 +127,26 @@ def test_failed_estimates_are_set_aside_and_named():
     assert np.abs(smooth.mean - clean.mean)[late].max() < 4 * clean.stderr[late].max()
 
 
+@pytest.mark.parametrize("end", [0, -1])
+def test_an_end_is_set_aside_only_if_it_is_out_of_all_proportion(end):
+    values = 40 / (1 + np.exp(-3 * (X - 4))) + np.random.default_rng(0).normal(size=len(X))
+    values[end] = 200.0
+    assert smooth_curve(curve_of(values)).outliers == (STEPS[end],)
+    values[end] = 20.0  # a curve may well jump at its end
+    assert smooth_curve(curve_of(values)).outliers == ()
+
+
+def test_a_jump_leaves_what_is_flat_flat():
+    """The slope beside a jump of 60 is that of the line, 4, and does not follow the noise."""
+    values = np.interp(X, [0, 6, 6.5, 12], [0, 0, 60, 82])
+    noisy = values + np.random.default_rng(0).normal(size=len(X))
+    smooth = smooth_curve(curve_of(noisy))
+    x = np.log1p(smooth.steps)
+    # Noise of 1 leaves a slope over four e-folds, 45 values, unsure by about 0.13; locally by more.
+    assert np.abs(smooth.slope[(x > 7) & (x < 11)] - 4).max() < 2
+    assert np.abs(smooth.slope[(x > 1) & (x < 5)]).max() < 2
+
+
 def test_a_long_curve_is_averaged_and_loses_nothing_that_matters():
     steps = np.arange(20_000)
     values = 10 * np.sin(np.log1p(steps)) + np.random.default_rng(10).normal(size=len(steps))

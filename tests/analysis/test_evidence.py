@@ -68,6 +68,21 @@ def test_the_scores_that_a_system_names_come_first():
     assert len(found.evidence) == MOST
 
 
+def test_one_failed_estimate_silences_no_evidence_and_names_are_words():
+    values = -50 * step_at(6)
+    values[20] = 1e15
+    (found,) = explain_stages([stage(1, 100_000)], {"icl_score": curve("icl_score", values)})
+    assert found.evidence[0].curve == "icl_score"
+    assert found.formed.startswith("icl score fell from −")
+    # √2 of a hundredth of a range of 50.
+    assert found.evidence[0].z == pytest.approx(-100 / np.sqrt(2), rel=0.05)
+
+
+def test_without_any_curve_the_sentence_says_so():
+    (found,) = explain_stages([stage(1, 100_000)], {})
+    assert found.formed == "There is no other curve to say what formed."
+
+
 def test_an_item_that_hardly_moves_beside_others_is_not_named():
     pair = curve("weight", step_at(3), 1e-3 * step_at(9), items=("big", "small"))
     (late,) = explain_stages([stage(3000, 100_000)], {"weight": pair})
@@ -89,8 +104,11 @@ def test_probes_give_their_own_milestones():
     asked, turns = ask_probes({"bump": curve("bump", np.exp(-((X - 6) ** 2))), "rise": curve(
         "rise", step_at(5))})  # fmt: skip
     assert asked == ("bump", "rise")
-    assert [turn.name for turn in turns] == ["bump"]
-    assert turns[0].low <= np.expm1(6) <= turns[0].high
+    tops = [turn for turn in turns if turn.name == "bump" and turn.low <= np.expm1(6) <= turn.high]
+    assert tops
+    edges = [turn for turn in turns if turn.name == "rise"]
+    assert len(edges) == 2  # it sets in and levels off, and has no milestone
+    assert edges[0].high < np.expm1(5) < edges[1].low
 
 
 def test_only_evidence_is_asked_if_there_are_stages():

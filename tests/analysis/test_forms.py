@@ -157,3 +157,13 @@ def test_paths_without_a_plane_or_a_point_to_turn_at_are_refused_in_one_sentence
 def test_few_checkpoints_are_enough_to_ask(count):
     walk = np.random.default_rng(6).normal(size=(count, 3)).cumsum(axis=0)
     assert len(find_forms(walk, np.arange(count))) <= count
+
+
+def test_rounding_is_no_form():
+    steps = 10 * np.arange(1000)
+    jump = np.where(steps > 5000, 1.0, 0.0)[:, None] * np.ones(3)
+    assert find_forms(jump, steps) == ()
+    # A walk of which a number a million million times as large leaves few digits.
+    walk = np.random.default_rng(0).normal(size=(1000, 3)).cumsum(axis=0)
+    assert find_forms(walk, steps)
+    assert find_forms(walk + 1e14, steps) == ()

@@ -1,11 +1,14 @@
 """Runs in one space: what is common to them, and where known predictors stand."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ontogeny.analysis.dynamics import essential_dynamics, project, smooth_trajectory
-from ontogeny.analysis.joint import joint_dynamics
-from ontogeny.records import Outputs
+from ontogeny.analysis.joint import joint_dynamics, read_joint
+from ontogeny.records import Outputs, References
+from ontogeny.storage import save_record
 
 
 def run_of(seed, count=30, outputs=40):
@@ -48,3 +51,38 @@ def test_runs_on_other_batches_are_refused_in_one_sentence():
         joint_dynamics({"a": run_of(0), "b": run_of(1, outputs=7)})
     with pytest.raises(ValueError, match="have no outputs"):
         joint_dynamics({})
+
+
+def recorded(folder, outputs, **settings):
+    """A run's folder with outputs that were recorded, and a predictor that it ends at."""
+    measured = folder / "measured"
+    for step, row in zip(outputs.steps.tolist(), outputs.values, strict=True):
+        one = Outputs(np.array([step]), row[None])
+        save_record(one, measured / "record_outputs" / f"{step:08d}.npz")
+    said = {"problem": {"name": "a:b", "data": "0"}, "settings": {"examples": 9} | settings}
+    (measured / "record_outputs" / "settings.json").write_text(json.dumps(said))
+    labels = np.arange(outputs.values.shape[1])[:, None]
+    references = References(("place",), labels, ("end",), outputs.values[-1:])
+    save_record(references, measured / "record_references" / "00000000.npz")
+    return folder
+
+
+def test_runs_are_read_with_their_predictors_in_the_same_space(tmp_path):
+    runs = {"a": run_of(5), "b": run_of(6)}
+    found = read_joint([recorded(tmp_path / name, outputs) for name, outputs in runs.items()])
+    expected = joint_dynamics(runs)
+    for name, trajectory in found.trajectories.items():
+        np.testing.assert_allclose(trajectory.scores, expected[name].scores, atol=1e-9)
+    np.testing.assert_allclose(found.reference_scores["end"], expected["a"].scores[-1], atol=1e-9)
+
+
+def test_runs_that_cannot_be_compared_are_refused_in_one_sentence(tmp_path):
+    first = recorded(tmp_path / "a", run_of(0))
+    with pytest.raises(ValueError, match="takes two of them or more"):
+        read_joint([first, first])
+    with pytest.raises(ValueError, match=r"of .*b were recorded with examples = 10, .* with 9"):
+        read_joint([first, recorded(tmp_path / "b", run_of(1), examples=10)])
+    with pytest.raises(ValueError, match="have 7 and 40 outputs"):
+        read_joint([first, recorded(tmp_path / "c", run_of(1, outputs=7))])
+    with pytest.raises(ValueError, match="holds no run with recorded outputs"):
+        read_joint([first, tmp_path])

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ontogeny.analysis.milestones import find_milestones
+from ontogeny.analysis.milestones import find_milestones, holds
 from ontogeny.analysis.stages import find_stages
 from ontogeny.records import Curve
 
@@ -84,6 +84,23 @@ def test_a_constant_and_a_line_have_no_milestone_and_one_stage():
 
 def test_flat_beginnings_and_ends_are_no_milestones():
     assert find_milestones(curve_of(100 * logistic(X, 7, 3) + noise(3, 0.3))) == ()
+
+
+def test_a_jump_makes_no_milestones_beside_it():
+    """The rule takes noise for a plateau now and then: at most one of eight, where it was most."""
+    alarms = 0
+    for last in (60, 80):
+        values = np.interp(X, [0, 6, 6.5, X[-1]], [0, 0, 60, last])
+        for seed in range(4):
+            found = find_milestones(curve_of(values + noise(seed)))
+            alarms += any(holds(one) for one in found)
+    assert alarms <= 1
+
+
+def test_sharp_corners_without_noise_ring_too_little_to_turn():
+    values = np.interp(X, [0, 4, 8, X[-1]], [0, 50, 50, 100])
+    (flat,) = [one for one in find_milestones(curve_of(values)) if holds(one)]
+    assert flat.kind == "plateau"
 
 
 def test_milestones_that_only_some_chains_have_are_less_probable():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -122,6 +124,15 @@ def test_white_noise_is_told_from_a_walk():
     assert 0.25 * (1 - 6 * 3 / 9000**0.5) < found < 0.25 * 1.1
 
 
+def test_the_noise_of_a_million_scores_takes_seconds():
+    steps = np.arange(1_000_000)
+    noisy = 1e-3 * steps[:, None] + np.random.default_rng(10).normal(size=(len(steps), 3))
+    started = time.process_time()
+    found = (_white_noise(noisy, grid := lay_grid(steps)) * grid.weights[:, None]).mean()
+    assert time.process_time() - started < 20
+    assert found == pytest.approx(1, rel=0.05)
+
+
 # Forms, weighed -----------------------------------------------------------------------------------
 
 
@@ -162,3 +173,10 @@ def test_the_fewest_checkpoints_are_weighed_without_a_warning(components):
     path = brownian(9, components, STEPS[:8])
     for form in weigh_forms(path, STEPS[:8], surrogates=19).forms:
         assert 0 < form.p_value <= 1
+
+
+def test_a_path_that_is_smoother_than_any_walk_is_known_as_one():
+    t = np.linspace(0, 1, len(STEPS))[:, None]
+    smooth = np.hstack([t, t**2, t**3]) - 0.5
+    assert weigh_forms(smooth, STEPS, surrogates=1).smoother
+    assert not weigh_forms(brownian(3, 30), STEPS, surrogates=1).smoother

@@ -18,7 +18,7 @@ def matern(a, b, length_scale):
 
 
 def known(noise=0.1):
-    return Process(X, 1.5, 0.8, 0.0, np.full(40, noise), noise**2 * np.eye(40))
+    return Process(X, 1.5, 0.8, 0.0, np.full(40, noise), noise**2 * np.eye(40), 0.0)
 
 
 def test_the_posterior_is_that_of_a_gaussian_vector():
@@ -33,7 +33,7 @@ def test_the_posterior_is_that_of_a_gaussian_vector():
 
 def test_a_rougher_reading_has_a_shorter_length_scale_and_slopes_as_steep():
     rough, _ = posterior(known(), X, 0.5)
-    inside = Process(X, 0.75, 0.4, 0.0, np.full(40, 0.1), 0.01 * np.eye(40))
+    inside = Process(X, 0.75, 0.4, 0.0, np.full(40, 0.1), 0.01 * np.eye(40), 0.0)
     np.testing.assert_allclose(rough, posterior(inside, X)[0])
 
 

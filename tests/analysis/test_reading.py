@@ -131,6 +131,17 @@ def test_a_step_at_which_all_chains_failed_leaves_a_gap(folder):
     assert np.isfinite(found.smooth_llc.values).all()
 
 
+def test_a_checkpoint_whose_outputs_are_alone_far_off_is_left_out_and_said(folder):
+    wild = Outputs(np.array([30]), np.full((1, 8), 1e12))
+    save_record(wild, folder / "measured" / "record_outputs" / "00000030.npz")
+    found = read_run(folder)
+    assert found.trajectory.steps.tolist() == [0, 3, 10, 100, 300]
+    assert np.abs(found.trajectory.scores).max() < 1e4
+    assert (
+        "Recorded outputs. Far from all others, and alone with that: step 30. It is left out."
+    ) in found.notes
+
+
 def test_outputs_that_move_in_two_directions_have_two_components(folder):
     x, y = np.log1p(STEPS), np.sin(np.arange(len(STEPS)))
     for step, across, up in zip(STEPS, x, y, strict=True):

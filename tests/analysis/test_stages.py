@@ -76,6 +76,19 @@ def test_the_change_of_the_loss_is_interpolated_in_log_step():
     assert np.isnan(find_stages(llc, None, ends)[0].delta_loss)
 
 
+def test_the_change_of_the_loss_has_an_error_and_no_outlier_in_it():
+    llc, end = curve_of(20 * np.sin(X)), Milestone(int(STEPS[75]), None, None, None, "minimum")
+    values = 10 - X + noise(3, 0.01)
+    values[75] = 1e6
+    for known, expected in ((np.nan, 0.01), (0.5, 0.5)):
+        for stage in find_stages(llc, curve_of(values, known), [end]):
+            error = stage.delta_loss_stderr
+            # The scatter is a median of 148 values that share neighbours.
+            assert error == pytest.approx(np.sqrt(2) * expected, rel=0.3)
+            run = np.log1p([stage.start, stage.end])
+            assert abs(stage.delta_loss + run[1] - run[0]) < 4 * np.sqrt(2) * 0.01 + 0.1
+
+
 def test_the_error_of_a_change_comes_from_whole_chains():
     # A chain's slope differs from the mean's, so the error of a change is in proportion to it.
     slopes = np.array([1.0, 2.0, 4.0, 5.0])

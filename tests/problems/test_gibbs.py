@@ -7,11 +7,19 @@ import pytest
 import torch
 
 from ontogeny.problems.exact import monomials_llc
-from ontogeny.problems.gibbs import gibbs_llc, layer_given_others, run_chains, summary
+from ontogeny.problems.gibbs import (
+    gibbs_excess,
+    gibbs_llc,
+    layer_given_others,
+    run_chains,
+    summary,
+)
 from ontogeny.problems.linear import (
     linear_learning_coefficient,
     local_learning_coefficient,
+    loss_scale,
     minimum,
+    truncated_teachers,
 )
 
 
@@ -174,7 +182,7 @@ def test_chains_that_have_not_met_are_seen():
 def test_its_error_is_honest():
     exact = monomials_llc([[2, 2]], 1e4 * 2 / 3, 1.0)
     random = np.random.default_rng(0)
-    draws = run_chains([np.zeros((1, 1))] * 2, 1e4, 1.0, (320, 250), random)
+    draws = run_chains([np.zeros((1, 1))] * 2, np.zeros((1, 1, 1)), (1e4, 1.0), (320, 250), random)
     groups = [[of_all[i : i + 8, 50:] for of_all in draws] for i in range(0, 320, 8)]
     scores = np.array([z_score(summary(*group), exact) for group in groups])
     # The larger of two estimates of the error, so the scores spread a little less than normal ones.
@@ -189,6 +197,28 @@ def test_the_same_seed_gives_the_same():
     )
     assert first == second
     assert first.value != other.value
+
+
+def test_at_a_saddle_the_excess_is_negative_and_grows_with_nbeta():
+    teachers = truncated_teachers([3, 3, 3], [2.0, 1.0])
+    point = {f"layers.{i}": teachers[1].sqrt() for i in range(2)}
+    found = [
+        gibbs_excess(point, teachers[2], nbeta, 1.0, (8, 150), 50).value for nbeta in (1e3, 1e4)
+    ]
+    lost = loss_scale([3, 3, 3]) * 1.0**2  # all of it is gained where the localization is loose
+    assert found[0] < 0
+    assert found[1] == pytest.approx(-1e4 * lost, rel=0.05)
+    assert found[1] < 5 * found[0]
+
+
+def test_of_a_minimum_both_functions_say_the_same():
+    point = minimum([3, 2, 3], 1)
+    teacher = point["layers.1"] @ point["layers.0"]
+    both = (
+        gibbs_llc(point, 100.0, 2.0, chains=2, sweeps=20, burn_in=10),
+        gibbs_excess(point, teacher, 100.0, 2.0, (2, 30), 10),
+    )
+    assert both[0] == both[1]
 
 
 # On the way to the learning coefficient ----------------------------------------------------------

@@ -14,7 +14,11 @@ from ontogeny.problems.linear import (
     deep_linear,
     linear_learning_coefficient,
     local_learning_coefficient,
+    loss_scale,
     minimum,
+    mode_strength,
+    saddles,
+    truncated_teachers,
 )
 
 
@@ -69,6 +73,108 @@ def test_the_outputs_are_the_product():
     model = untrained(problem, seed=0)
     outputs = problem.outputs(model, problem.batch(5, torch.Generator()))
     assert torch.equal(outputs[4], (model.layers[1] @ model.layers[0]).flatten())
+
+
+# Truncated teachers ------------------------------------------------------------------------------
+
+
+def test_the_largest_singular_values_stay_longest_and_where_they_are():
+    diagonals = [one.diagonal().tolist() for one in truncated_teachers([3, 3], [1.0, 0.5, -2.0])]
+    assert diagonals == [[0, 0, 0], [0, 0, -2.0], [1.0, 0, -2.0], [1.0, 0.5, -2.0]]
+
+
+def test_each_saddle_is_a_minimum_on_its_data_set_and_has_no_slope_on_its_own():
+    widths, values = [4, 5, 3], [3.0, 1.0]
+    problem = deep_linear(widths, values)
+    known = zip(saddles(widths, values), truncated_teachers(widths, values), strict=True)
+    for point, teacher in known:
+        model = problem.model()
+        roots = torch.zeros(5, 4).double(), torch.zeros(3, 5).double()
+        for root in roots:
+            root[:3, :3] = teacher[:, :3].sqrt()
+        model.load_state_dict({f"layers.{i}": root for i, root in enumerate(roots)})
+        there = problem.loss(model, problem.datasets[point.data](1, torch.Generator()))
+        assert there.item() == pytest.approx(0, abs=1e-28)
+        loss = problem.loss(model, problem.batch(1, torch.Generator())).mean()
+        assert loss.item() == pytest.approx(point.loss, abs=1e-15)
+        slopes = torch.autograd.grad(loss, list(model.parameters()))
+        assert max(slope.abs().max().item() for slope in slopes) < 1e-15
+        assert point.minimum == (point.name == "rank 2")
+
+
+def test_a_network_that_is_too_narrow_for_its_teacher_ends_at_a_lower_rank():
+    points = saddles([4, 1, 3], [3.0, 1.0])
+    assert [(point.name, point.minimum) for point in points] == [
+        ("rank 0", False),
+        ("rank 1", True),
+    ]
+    assert points[1].loss == pytest.approx(loss_scale([4, 1, 3]))
+
+
+def test_its_metrics_are_exact():
+    widths, values = [4, 5, 3], [3.0, 1.0]
+    problem = deep_linear(widths, values, initial_scale=0.3)
+    model = untrained(problem, seed=0)
+    rows = {name: found for name, _, found in problem.metrics(model, 1, 0)}
+    assert rows["loss"].item() == problem.loss(model, problem.batch(1, torch.Generator())).item()
+    for far, teacher in zip(rows["distance_to"], truncated_teachers(widths, values), strict=True):
+        assert far.item() == pytest.approx((model() - teacher).norm().item())
+
+
+def test_known_outputs_are_the_truncated_teachers():
+    problem = deep_linear([3, 2], [2.0, 1.0])
+    known = problem.references(problem.batch(2, torch.Generator()))
+    assert known.names == ("rank 0", "rank 1", "rank 2")
+    assert known.labels[[0, 4, 6]].tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
+    assert known.values[2].tolist() == [2, 0, 0, 0, 1, 0] * 2
+
+
+# Saddle to saddle --------------------------------------------------------------------------------
+
+
+def descend(problem, state, rate, steps):
+    """The singular values of the product along plain gradient descent, one row for each step."""
+    model = problem.model()
+    model.load_state_dict(state)
+    batch, rows = problem.batch(1, torch.Generator()), []
+    for _ in range(steps):
+        rows.append(torch.linalg.svdvals(model()).detach().numpy())
+        slopes = torch.autograd.grad(problem.loss(model, batch).mean(), list(model.parameters()))
+        with torch.no_grad():
+            for layer, slope in zip(model.parameters(), slopes, strict=True):
+                layer -= rate * slope
+    return np.array(rows)
+
+
+def test_modes_grow_as_saxe_says():
+    widths, values, start = [3, 4, 3], np.array([4.0, 1.0]), 1e-3
+    half = torch.zeros(4, 3).double()
+    half.diagonal()[:2] = math.sqrt(start)
+    state = {"layers.0": half, "layers.1": half.T.clone()}
+    errors = []
+    for rate in (0.04, 0.02):
+        count = round(80 / rate)
+        found = descend(deep_linear(widths, values.tolist()), state, rate, count)
+        steps = np.arange(count)
+        exact = [mode_strength(steps, s, start, loss_scale(widths) * rate) for s in values]
+        errors.append(np.abs(found[:, :2] - np.array(exact).T).max())
+        assert found[-1, :2] == pytest.approx(values, abs=2e-3)
+    # The steps of gradient descent are the only difference: half as long, half as far off.
+    assert errors[0] < 0.1
+    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_random_start_becomes_balanced_and_follows_the_same_curve():
+    widths, rate, count = [4, 5, 4], 0.05, 2000
+    problem = deep_linear(widths, [5.0, 1.5], initial_scale=1e-3)
+    found = descend(problem, untrained(problem, seed=0).state_dict(), rate, count)
+    for mode, strength in ((0, 5.0), (1, 1.5)):
+        middle = int(np.argmax(found[:, mode] > strength / 2))
+        speed = 4 * loss_scale(widths) * rate * strength
+        start = strength / (1 + math.exp(speed * middle))
+        exact = mode_strength(np.arange(count), strength, start, loss_scale(widths) * rate)
+        learnt = slice(middle - round(3 / speed), middle + round(8 / speed))
+        assert np.abs(found[learnt, mode] - exact[learnt]).max() < 0.03 * strength
 
 
 # Minima ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from plotly.utils import PlotlyJSONEncoder
 
-from ontogeny.views.dynamics import CIRCLE_STRIDE, plot_dynamics, plot_scores
+from ontogeny.views.dynamics import CIRCLE_STRIDE, FAINT, plot_dynamics, plot_scores
 from ontogeny.views.marks import STAGE_COLORS, stage_colors
 from tests.views.reports import EMPTY, STEPS, full, trajectory, without
 
@@ -193,7 +193,9 @@ def test_each_component_has_a_panel_with_the_forms_in_it():
         np.testing.assert_array_equal(line.customdata, STEPS)
     lines = [shape for shape in figure.layout.shapes if shape.type == "line"]
     assert [line.x0 for line in lines] == [20.0, 500.0]
-    assert [label.text for label in figure.layout.annotations] == ["20", "500"]
+    # The second has p = 0.6.
+    assert [line.opacity for line in lines] == [1, FAINT]
+    assert [label.text for label in figure.layout.annotations] == ["20"]
 
 
 def test_components_without_forms_or_dynamics_make_a_picture_or_words():

@@ -35,6 +35,8 @@ def test_the_null_that_is_assumed_is_said():
     many = null_sentence(replace(forms(), dimensions=1e7, noise=0.031))
     assert "very many dimensions" in many
     assert "white noise of 3.1 %" in many
+    assert "No walk is as smooth" not in many
+    assert "No walk is as smooth" in null_sentence(replace(forms(), smoother=True))
 
 
 def test_one_plane_and_too_many_components_are_said():

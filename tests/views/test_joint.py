@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 
 from ontogeny.analysis import joint_dynamics, project
+from ontogeny.analysis.joint import JointRuns
 from ontogeny.records import Outputs
-from ontogeny.views.joint import plot_joint_dynamics
+from ontogeny.views.joint import plot_joint_dynamics, write_joint
 
 
 def two_runs():
@@ -37,3 +38,13 @@ def test_predictors_are_in_the_frame():
     low, high = figure.layout.xaxis.range
     assert low < far[0] < high
     assert [trace.text[0] for trace in figure.data if trace.text is not None] == ["far"] * 3
+
+
+def test_the_page_loads_nothing_and_names_the_runs(tmp_path):
+    runs = two_runs()
+    write_joint(JointRuns(runs, {}, ("A <note>.",)), tmp_path / "new" / "joint.html")
+    page = (tmp_path / "new" / "joint.html").read_text()
+    for text in ("2 runs in one space", "&lt;b&gt; (40 checkpoints)", "A &lt;note&gt;."):
+        assert text in page
+    assert "src=" not in page.partition("<main>")[0]
+    assert 'src="http' not in page

@@ -55,6 +55,7 @@ def test_stages_are_json_with_null_for_what_is_not_known(tmp_path):
                 "delta_loss_stderr": None,
                 "evidence": [{"curve": "score 1.2", "from": 0.03, "to": 0.29, "z": 25.0}],
                 "formed": "",
+                "arrival": None,
             }
         ],
         "probes": ["loss", "PC1"],

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import gaussian_filter1d
 
-from ontogeny.analysis.process import fit_process, posterior
+from ontogeny.analysis.process import Process, fit_process, posterior
 from ontogeny.analysis.threads import on_one_thread
 from ontogeny.records import Curve
 
@@ -26,6 +27,12 @@ OUTLIER_SHARE = 0.05
 # A second reading of the curve, with a length scale shorter by this factor, for corners that are
 # sharper than the rest of the curve lets expect.
 ROUGHER = 0.3
+
+
+# A curve jumps if half of all its change falls into less than this share of x. Then time is counted
+# by half in how far it has come, smoothed over so many units of x.
+JUMP = 0.08
+PACE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +143,13 @@ def smooth_curve(
     level, scale = float(kept.values.mean()), float(kept.values.std())
     scale = scale if scale > 1e-12 * np.abs(kept.values).max() else 1.0
     unit = (kept.values - level) / scale
-    process = fit_process(kept.x, unit, kept.shared / scale, kept.own / scale)
     at = np.linspace(points.x[0], points.x[-1], grid)
+    process, at_times = _fitted(kept, unit, scale, at)
     rng = np.random.default_rng(seed)
     resampled = unit + _resampled(kept.offsets, draws, rng) / scale
 
     def read(roughen: float) -> tuple[np.ndarray, np.ndarray]:
-        weights, directions = posterior(process, at, roughen)
+        weights, directions = posterior(process, at_times, roughen)
         errors = rng.standard_normal((draws, len(directions))) @ directions
         return level + scale * weights @ unit, level + scale * (resampled @ weights.T + errors)
 
@@ -164,6 +171,32 @@ def smooth_curve(
         checkpoints=np.unique(curve.steps[np.isfinite(curve.values[:, 0])]),
         outliers=tuple(np.round(points.steps[~good]).astype(int).tolist()),
     )
+
+
+def _fitted(
+    points: _Points,
+    unit: Float[np.ndarray, " point"],
+    scale: float,
+    at: Float[np.ndarray, " grid"],
+) -> tuple[Process, Float[np.ndarray, " grid"]]:
+    """The process that explains the values, and the times of the grid as it counts them.
+
+    If a curve jumps at one place and hardly moves elsewhere, one length scale in x would follow the
+    noise everywhere, or ring beside the jump. Then time is counted half in x and half in how far
+    the curve has come, if that explains the values better.
+    """
+    shared, own = points.shared / scale, points.own / scale
+    plain = fit_process(points.x, unit, shared, own)
+    weights, _ = posterior(plain, at)
+    width = PACE * (len(at) - 1) / np.ptp(at)
+    pace = gaussian_filter1d(np.abs(np.diff(weights @ unit)), width, mode="nearest")
+    fastest = np.cumsum(np.sort(pace)[::-1])
+    if not fastest[-1] > 0 or np.searchsorted(fastest, fastest[-1] / 2) >= JUMP * len(pace):
+        return plain, at
+    come = np.append(0.0, np.cumsum(pace)) / pace.sum()
+    times = (at + at[0] + np.ptp(at) * come) / 2
+    warped = fit_process(np.interp(points.x, at, times), unit, shared, own)
+    return (warped, times) if warped.log_density > plain.log_density else (plain, at)
 
 
 def change_stderr(smooth: SmoothCurve) -> Float[np.ndarray, "grid grid"]:
@@ -252,8 +285,9 @@ def _chosen(points: _Points, which: Bool[np.ndarray, " point"]) -> _Points:
 def _outliers(points: _Points) -> Bool[np.ndarray, " point"]:
     """Values that do not belong, at most one in ten.
 
-    Suspects are far from the median of the five values around them. They are convicted by a process
-    that is fitted to all others.
+    Suspects are far from the median of the five values around them; the first and the last are if
+    they are further than all others are apart. They are convicted by a process that is fitted to
+    all others.
     """
     padded = np.pad(points.values, 2, mode="reflect")
     median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
@@ -261,10 +295,12 @@ def _outliers(points: _Points) -> Bool[np.ndarray, " point"]:
     usual = 1.5 * float(np.median(away))
     least = np.sort(away)[-(len(away) // 10) - 1]
     suspect = away > max(OUTLIER_SIGMAS * usual, float(least), 0.0)
-    suspect[[0, -1]] = False  # nothing beyond them says what to expect
     others = _chosen(points, ~suspect)
     span = np.ptp(others.values)
-    suspect &= away > OUTLIER_SHARE * span
+    # Beyond an end nothing says what to expect: there a value must be out of all proportion.
+    least_share = np.full(len(away), OUTLIER_SHARE)
+    least_share[[0, -1]] = 1.0
+    suspect &= away > least_share * span
     scale = others.values.std()
     if not suspect.any() or not scale > 1e-12 * np.abs(others.values).max():
         return np.zeros(len(away), dtype=bool)
@@ -275,9 +311,8 @@ def _outliers(points: _Points) -> Bool[np.ndarray, " point"]:
     variance = (directions**2).sum(axis=0) + np.median(process.noise) ** 2
     variance += (points.shared[suspect] / scale) ** 2 + (points.own[suspect] / scale) ** 2
     residual = np.abs(points.values[suspect] - level - scale * (weights @ unit))
-    far = (residual > OUTLIER_SIGMAS * scale * np.sqrt(variance)) & (
-        residual > OUTLIER_SHARE * span
-    )
+    far = residual > OUTLIER_SIGMAS * scale * np.sqrt(variance)
+    far &= residual > least_share[suspect] * span
     found = np.zeros(len(away), dtype=bool)
     found[np.flatnonzero(suspect)[far]] = True
     return found

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ontogeny.analysis.changepoints import find_changepoints
 from ontogeny.analysis.curves import FEWEST_POINTS, smooth_curve
 from ontogeny.analysis.milestones import find_milestones, holds
+from ontogeny.analysis.robust import running_median, scatter
 from ontogeny.records import Curve, Evidence, Milestone, Stage
 
 # A curve moved if it changed by this many standard errors.
@@ -66,8 +68,9 @@ def explain_stages(
     """The stages with what moved most in each of them.
 
     The standard error of a change is √2 times the noise of the curve: how far its values lie from
-    the lines through their neighbours, but at least 1 % of its range. Of a curve of several items
-    only the one that moved most is named; a curve of more than 32 items is passed over.
+    the lines through their neighbours, but at least 1 % of its range, outliers apart. Of a curve of
+    several items only the one that moved most is named; a curve of more than 32 items is passed
+    over.
 
     Args:
         stages: As found.
@@ -77,7 +80,7 @@ def explain_stages(
 
     Returns:
         The stages, each with up to three pieces of evidence of at least five standard errors, the
-        clearest first, and a sentence.
+        clearest first, and a sentence; it says so where there is no curve at all.
 
     Examples:
         >>> steps = np.arange(1, 100)
@@ -101,14 +104,15 @@ def explain_stages(
         clear = [(place, one) for place, one in moved if abs(one.z) >= MOVED]
         ranked = sorted(clear, key=lambda pair: (pair[0], -abs(pair[1].z)))
         evidence = tuple(one for _, one in ranked[:MOST])
-        explained.append(replace(stage, evidence=evidence, formed=_sentence(evidence)))
+        formed = _sentence(evidence) if curves else "There is no other curve to say what formed."
+        explained.append(replace(stage, evidence=evidence, formed=formed))
     return tuple(explained)
 
 
 def ask_probes(
     curves: Mapping[str, Curve], stages: Sequence[Stage] = ()
 ) -> tuple[tuple[str, ...], tuple[Turn, ...]]:
-    """The milestones of other probes, by the same rule as those of the learning coefficient.
+    """The milestones of other probes: by the rule of the learning coefficient, and changepoints.
 
     Args:
         curves: Probes of one item each.
@@ -116,7 +120,7 @@ def ask_probes(
             clearest first, six at most.
 
     Returns:
-        Which probes were asked, and their milestones that hold.
+        Which probes were asked, their milestones that hold, and where they bend.
     """
     named = sorted((one for stage in stages for one in stage.evidence), key=lambda one: -abs(one.z))
     chosen = list(dict.fromkeys(one.curve for one in named))[:PROBES] if stages else list(curves)
@@ -126,14 +130,12 @@ def ask_probes(
         if len(np.unique(curves[name].steps[np.isfinite(curves[name].values[:, 0])]))
         >= FEWEST_POINTS
     ]
-    turns = [
-        Turn(name, one.step, one.low, one.high)
-        for name in asked
-        for one in find_milestones(
-            smooth_curve(curves[name], grid=200, draws=DRAWS, most_points=POINTS)
-        )
-        if holds(one) and one.low is not None and one.high is not None
-    ]
+    turns = []
+    for name in asked:
+        smooth = smooth_curve(curves[name], grid=200, draws=DRAWS, most_points=POINTS)
+        held = [one for one in find_milestones(smooth) if holds(one)]
+        turns += [Turn(name, one.step, one.low or one.step, one.high or one.step) for one in held]
+        turns += [Turn(name, *bend) for bend in find_changepoints(smooth)]
     return tuple(asked), tuple(turns)
 
 
@@ -167,37 +169,33 @@ def compare(milestones: Sequence[Milestone], turns: Iterable[Turn]) -> tuple[Mil
 def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
     """How far the values of each item lie from the lines through their neighbours, typically.
 
-    At least a share of the range of the item with the largest range: items have one unit.
+    At least a share of the range of the item with the largest range: items have one unit. Single
+    values far off count for neither.
     """
-    roughness = np.array([_roughness(curve, k) for k in range(len(curve.items))])
-    finite = curve.values[np.isfinite(curve.values).all(axis=1)]
-    widest = float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
-    noise: np.ndarray = np.maximum(roughness, max(FINEST * widest, float(np.finfo(float).tiny)))
-    return noise
+    items = [_finite(curve, k) for k in range(len(curve.items))]
+    roughness = [scatter(x, rows) if len(x) >= FEWEST_POINTS else np.nan for x, rows in items]
+    ranges = [np.ptp(running_median(rows)[1:-1]) for _, rows in items if len(rows) > 2]
+    least = max(FINEST * max(ranges, default=0.0), float(np.finfo(float).tiny))
+    return np.maximum(roughness, least)
 
 
-def _roughness(curve: Curve, item: int) -> float:
+def _finite(
+    curve: Curve, item: int
+) -> tuple[Float[np.ndarray, " finite"], Float[np.ndarray, " finite"]]:
+    """Times and values of an item, where it could be measured."""
     finite = np.isfinite(curve.values[:, item])
-    x, values = np.log1p(curve.steps[finite]), curve.values[finite, item]
-    if len(x) < FEWEST_POINTS:
-        return np.nan
-    gaps = np.diff(x)
-    share = gaps[:-1] / np.maximum(gaps[:-1] + gaps[1:], np.finfo(float).tiny)
-    line = (1 - share) * values[:-2] + share * values[2:]
-    away = np.abs(values[1:-1] - line) / np.sqrt(1 + share**2 + (1 - share) ** 2)
-    return 1.4826 * float(np.median(away))
+    return np.log1p(curve.steps[finite]), curve.values[finite, item]
 
 
 def _changes(stage: Stage, curve: Curve, noises: Float[np.ndarray, " item"]) -> Iterator[Evidence]:
     """How far each item of a curve moved within a stage."""
     for k, item in enumerate(curve.items):
-        finite = np.isfinite(curve.values[:, k])
         if not np.isfinite(noises[k]):
             continue
-        x, padded = np.log1p(curve.steps[finite]), np.pad(curve.values[finite, k], 1, mode="edge")
+        x, values = _finite(curve, k)
         # A single value far off, such as a failed estimate, is no movement.
-        values = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=1)
-        before, after = np.interp(np.log1p([stage.start, stage.end]), x, values).tolist()
+        ends = np.interp(np.log1p([stage.start, stage.end]), x, running_median(values))
+        before, after = ends.tolist()
         z = (after - before) / (np.sqrt(2) * noises[k])
         yield Evidence(f"{curve.name} {item}".strip(), before, after, float(z))
 
@@ -206,8 +204,13 @@ def _sentence(evidence: Sequence[Evidence]) -> str:
     if not evidence:
         return "Nothing else that was measured moved clearly."
     parts = [
-        f"{one.curve} {'rose' if one.z > 0 else 'fell'} from {one.before:.3g} to {one.after:.3g}"
+        f"{one.curve.replace('_', ' ')} {'rose' if one.z > 0 else 'fell'} "
+        f"from {_number(one.before)} to {_number(one.after)}"
         for one in evidence
     ]
     before = f"{', '.join(parts[:-1])} and " if len(parts) > 1 else ""
     return f"{before}{parts[-1]}."
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")

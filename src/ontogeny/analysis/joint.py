@@ -3,11 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from ontogeny.analysis.dynamics import essential_dynamics, smooth_trajectory
-from ontogeny.records import Outputs, Trajectory
+from ontogeny.analysis.dynamics import essential_dynamics, project, smooth_trajectory
+from ontogeny.analysis.reading import read_outputs
+from ontogeny.analysis.robust import wild_rows
+from ontogeny.analysis.scores import wild_sentence
+from ontogeny.records import Outputs, References, Trajectory
+from ontogeny.storage import differences, load_records, read_json
+
+
+@dataclass(frozen=True, eq=False)
+class JointRuns:
+    """Several runs in one space.
+
+    Attributes:
+        trajectories: The path of each run, by name.
+        reference_scores: Known predictors in the same space.
+        notes: What a reader should know.
+    """
+
+    trajectories: Mapping[str, Trajectory]
+    reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_joint(folders: Sequence[Path]) -> JointRuns:
+    """Essential dynamics of several runs together, of one problem, from what was recorded of them.
+
+    Args:
+        folders: Two runs or more, whose outputs were recorded on the same inputs. Each is called
+            after its folder.
+
+    Raises:
+        ValueError: There are fewer than two, one has no recorded outputs, or they were not recorded
+            on the same inputs.
+    """
+    if len(set(folders)) < 2:
+        raise ValueError("to compare runs takes two of them or more")
+    short = len({folder.name for folder in folders}) == len(set(folders))
+    runs, notes = dict[str, Outputs](), list[str]()
+    for folder in dict.fromkeys(folders):
+        _require_same_inputs(folders[0], folder)
+        outputs, name = read_outputs(_recorded(folder)), folder.name if short else str(folder)
+        if outputs is None:
+            raise ValueError(f"{folder} has recorded outputs of fewer than two checkpoints")
+        if len(wild := wild_rows(outputs.values)):
+            notes.append(f"{name}: {wild_sentence(outputs.steps[wild])}")
+            steps, rows = outputs.steps, outputs.values
+            outputs = Outputs(np.delete(steps, wild), np.delete(rows, wild, axis=0))
+        runs[name] = outputs
+    trajectories = joint_dynamics(runs)
+    space = next(iter(trajectories.values()))
+    known = {
+        name: scores
+        for one in load_records(References, folders[0] / "measured" / "record_references")[:1]
+        for name, scores in zip(one.names, project(one.values, space), strict=True)
+    }
+    return JointRuns(trajectories, known, tuple(notes))
+
+
+def _recorded(folder: Path) -> Path:
+    return folder / "measured" / "record_outputs"
+
+
+def _require_same_inputs(first: Path, other: Path) -> None:
+    """Refuse a run whose outputs are of another problem, on other data, or recorded otherwise."""
+    for name, there, here in differences(_inputs(first), _inputs(other)):
+        raise ValueError(
+            f"the outputs of {other} were recorded with {name} = {here}, those of {first} with "
+            f"{there}: only what was recorded on the same inputs can be compared"
+        )
+
+
+def _inputs(folder: Path) -> dict[str, Any]:
+    """What tells on which inputs outputs were recorded."""
+    path = _recorded(folder) / "settings.json"
+    if not path.exists():
+        raise ValueError(f"{folder} holds no run with recorded outputs")
+    found = read_json(path)
+    problem = found.get("problem") or {}
+    return {"problem": problem.get("name"), "data": problem.get("data"), **found["settings"]}
 
 
 def joint_dynamics(

@@ -22,6 +22,8 @@ FLAT_SIGMAS = 2.0
 FLATNESS = 0.5
 # A plateau parts two changes of which each exceeds this share of the range of the curve.
 NOTABLE = 0.02
+# Nor does a change of less than this share: smoothing rings so much beside a corner.
+RINGING = 0.005
 # A milestone holds if it is in at least this share of the functions that the curve might be.
 HOLDS = 0.5
 # A corner may be this many times as far again as a shorter length scale moves it.
@@ -69,7 +71,8 @@ def find_milestones(
     The curve is smoothed in log-step. A function has a milestone where
 
     - it turns: it is highest or lowest, and the change to the next milestone of this kind, or to
-      the end of the curve, exceeds 3 of its standard errors on both sides; or
+      the end of the curve, exceeds 3 of its standard errors on both sides, and half a per cent of
+      the curve's range; or
     - it pauses between two rises, or two falls: while it is slower than half of the steepest slope
       on either side, whichever is less steep, it falls behind by more than 2 standard errors.
       Before and after it changes by more than 3 standard errors and by 2 % of its range.
@@ -79,9 +82,8 @@ def find_milestones(
     milestone is the share of functions that have one between the steepest places on either
     side of it. Its interval comes from where these functions are highest, lowest or flattest
     there, whether or not the rule calls it a milestone. Where the curve turns it may turn in a
-    corner, which smoothing moves to the flatter side: there as many functions with a shorter
-    length scale have their say, and the interval is extended by twice as far as these move the
-    turn.
+    corner, which smoothing moves to the flatter side: there functions with a shorter length scale
+    have their say instead, and the interval is extended by twice as far as these move the turn.
 
     Args:
         curve: A curve of one item, usually the local learning coefficient; or smoothed already.
@@ -161,7 +163,7 @@ def _milestone(
         bounds = np.quantile(at, TAILS)
     else:
         rougher = first + _extreme(smooth.rougher[:, window], kind, up)
-        bounds = np.quantile([*at, *rougher], TAILS)
+        bounds = np.quantile(rougher, TAILS)
         shift = CORNER * (np.median(rougher) - np.median(at))
         bounds += [min(shift, 0.0), max(shift, 0.0)]
     # No place is known better than to half a cell of the grid.
@@ -199,8 +201,9 @@ def _extreme(rows: Float[np.ndarray, "row grid"], kind: Kind, up: bool) -> Int[n
 
 def _errors(smooth: SmoothCurve, rule: Rule) -> _Errors:
     change = change_stderr(smooth)
-    turn = rule.sigmas * change
-    part = np.maximum(turn, rule.notable * np.ptp(smooth.mean))
+    span = np.ptp(smooth.mean)
+    turn = np.maximum(rule.sigmas * change, RINGING * span)
+    part = np.maximum(turn, rule.notable * span)
     return _Errors(turn, part, rule.flat_sigmas * change)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from ontogeny.analysis.forms import best_scores, find_forms, leading
 from ontogeny.analysis.threads import on_one_thread
@@ -75,6 +75,7 @@ class WeighedForms:
         dimensions: In how many dimensions the random walk goes that is as rough as the run.
         relaxation: How often the mean-reverting walk forgets over the run where it was.
         noise: Standard deviation of white noise in the scores, as a share of theirs.
+        smoother: Whether no walk is as smooth as the run, however many its dimensions.
     """
 
     forms: tuple[Form, ...]
@@ -82,6 +83,7 @@ class WeighedForms:
     dimensions: float
     relaxation: float
     noise: float
+    smoother: bool = False
 
 
 @on_one_thread
@@ -129,7 +131,14 @@ def weigh_forms(
         weighed.append(replace(form, p_value=p_values["brownian"], p_values=p_values))
     walk, reverting = nulls.brownian, nulls.ornstein_uhlenbeck
     noise = float(np.sqrt(walk.noise.mean(axis=0).sum() / np.var(walk.path, axis=0).sum()))
-    return WeighedForms(tuple(weighed), surrogates, walk.dimensions, reverting.relaxation, noise)
+    return WeighedForms(
+        forms=tuple(weighed),
+        surrogates=surrogates,
+        dimensions=walk.dimensions,
+        relaxation=reverting.relaxation,
+        noise=noise,
+        smoother=bool(walk.dimensions > 0.999 * walk.path.shape[1] * DIMENSIONS[-1]),
+    )
 
 
 def stands_out(form: Form) -> bool:
@@ -326,7 +335,12 @@ def _white_noise(
     squares = second**2
     typical = squares.mean(axis=0)
     logs = np.log(squares + 1e-12 * typical + 1e-300)
-    local = np.exp(gaussian_filter1d(logs, max(2.0, len(second) / 12), axis=0, mode="nearest"))
+    # Three means of width w are a Gaussian kernel with σ² = (w² − 1) / 4, at a cost that does not
+    # grow with w.
+    width = round((1 + 4 * max(2.0, len(second) / 12) ** 2) ** 0.5)
+    for _ in range(3):
+        logs = uniform_filter1d(logs, width, axis=0, mode="reflect")
+    local = np.exp(logs)
     local *= typical / np.maximum(local.mean(axis=0), 1e-300)
     products = second[2:] * second[:-2] / np.maximum(local[1:-1], 1e-300)
     share = products.mean() - 2 * products.std() / products.size**0.5

@@ -46,6 +46,7 @@ class Process:
         correlation: ρ between neighbouring points of the known noise, 0 if none is known.
         noise: Standard deviation of the independent noise at each point.
         covariance: Of all the noise, known or fitted.
+        log_density: Of the values and the parameters together, up to a constant.
     """
 
     x: Float[np.ndarray, " point"]
@@ -54,6 +55,7 @@ class Process:
     correlation: float
     noise: Float[np.ndarray, " point"]
     covariance: Float[np.ndarray, "point point"]
+    log_density: float
 
 
 def fit_process(
@@ -97,7 +99,8 @@ def fit_process(
         )
         for start in (model.mean, noisy)
     ]
-    return model.process(min(climbs, key=lambda climb: float(climb.fun)).x)
+    best = min(climbs, key=lambda climb: float(climb.fun))
+    return model.process(best.x, -float(best.fun))
 
 
 def posterior(
@@ -197,13 +200,19 @@ class _Model:
         gradient[self.first_knot :] += (np.diag(pull) * sizes**2) @ self.shape
         return float(value), gradient
 
-    def process(self, theta: Float[np.ndarray, " parameter"]) -> Process:
+    def process(self, theta: Float[np.ndarray, " parameter"], log_density: float) -> Process:
         """The process with these parameters."""
         correlation, sizes, shared = self.noise(theta)
         diagonal = np.diag(sizes**2 + self.own**2 + JITTER)
         signal, length_scale = np.exp(theta[:2])
         return Process(
-            self.x, float(signal), float(length_scale), correlation, sizes, shared + diagonal
+            self.x,
+            float(signal),
+            float(length_scale),
+            correlation,
+            sizes,
+            shared + diagonal,
+            log_density,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ontogeny.analysis.arrivals import arrival_at, find_arrivals
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
@@ -17,10 +18,14 @@ from ontogeny.analysis.evidence import Turn
 from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
 from ontogeny.analysis.nulls import WeighedForms, stands_out, weigh_forms
+from ontogeny.analysis.robust import wild_rows
+from ontogeny.analysis.scores import wild_sentence
 from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
+    Arrival,
     Chains,
+    CriticalPoint,
     Curve,
     Diagnosis,
     Measurements,
@@ -73,6 +78,8 @@ class Report:
         traces: The chains at an early, a middle and a late checkpoint.
         refined: Health of the estimates for some weights only, or on other data, by what they are.
         passages: Rows of text at the checkpoints where stages end, from the first to the last.
+        critical_points: Points of the loss that were known beforehand.
+        departure: The one of them that the run began at.
     """
 
     title: str
@@ -95,6 +102,8 @@ class Report:
     traces: tuple[Chains, ...] = ()
     refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
     passages: tuple[Passages, ...] = ()
+    critical_points: tuple[CriticalPoint, ...] = ()
+    departure: Arrival | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     # The sampler's batches are many more than those of the metrics, and the same at every step.
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
-    trajectory, reference_scores = read_dynamics(measured)
+    trajectory, reference_scores, set_aside = read_dynamics(measured)
     references = next(iter(load_records(References, measured / "record_references")), None)
     forms, form_distances = read_forms(references, trajectory)
     beside = Beside(
@@ -194,9 +203,10 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         measured=read_variants(measured, chains, burn_in),
     )
     found = read_development(curves.get("llc"), beside, prefix)
+    points = read_critical_points(plan)
     return Report(
         title=str(plan.get("title", folder.name)),
-        notes=(*plan.get("notes", ()), *found.notes),
+        notes=(*plan.get("notes", ()), *set_aside, *found.notes),
         curves=curves,
         smooth_llc=found.smooth_llc,
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
@@ -207,7 +217,9 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         form_distances=form_distances,
         references=references,
         milestones=found.milestones,
-        stages=found.stages,
+        stages=find_arrivals(found.stages, curves, points),
+        critical_points=points,
+        departure=arrival_at(found.stages[0].start, curves, points) if found.stages else None,
         probes=found.probes,
         variations=found.variations,
         settings=read_settings(folder),
@@ -224,6 +236,18 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         },
         passages=read_passages(measured, found.stages),
     )
+
+
+def read_critical_points(plan: Mapping[str, Any]) -> tuple[CriticalPoint, ...]:
+    """The critical points of the loss that a run's plan knows of.
+
+    Raises:
+        ValueError: The plan does not describe them as it should.
+    """
+    try:
+        return tuple(CriticalPoint(**point) for point in plan.get("critical_points", ()))
+    except TypeError as error:
+        raise ValueError(f"plan.json describes critical points wrongly ({error})") from None
 
 
 def _require_run(folder: Path) -> None:
@@ -330,20 +354,29 @@ def _told_elsewhere(name: str) -> bool:
 
 def read_dynamics(
     measured: Path,
-) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]]]:
-    """Essential dynamics of the recorded outputs, with the known predictors in its space."""
+) -> tuple[Trajectory | None, dict[str, Float[np.ndarray, " component"]], list[str]]:
+    """Essential dynamics of the recorded outputs, with the known predictors in its space.
+
+    Single checkpoints whose outputs are far from all others are left out; the third part says so.
+    """
     outputs = read_outputs(measured / "record_outputs")
     if outputs is None:
-        return None, {}
+        return None, {}, []
+    wild, said = wild_rows(outputs.values), list[str]()
+    if len(wild):
+        said.append(f"Recorded outputs. {wild_sentence(outputs.steps[wild])}")
+        steps, rows = outputs.steps, outputs.values
+        outputs = Outputs(np.delete(steps, wild), np.delete(rows, wild, axis=0))
     trajectory = essential_dynamics(outputs)
     found = load_records(References, measured / "record_references")[:1]
-    return trajectory, {
+    known = {
         name: scores
         for references in found
         for name, scores in zip(
             references.names, project(references.values, trajectory), strict=True
         )
     }
+    return trajectory, known, said
 
 
 def read_paths(measured: Path) -> dict[str, Trajectory]:

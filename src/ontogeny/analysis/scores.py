@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from ontogeny.analysis.robust import wild_rows
+from ontogeny.analysis.tables import by_step, check_unit, read_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,49 +32,53 @@ class Scores:
 def read_scores(path: Path) -> Scores:
     """Read a CSV file with columns `step`, `pc1`, `pc2` and so on, in any order.
 
-    Rows are sorted by step. Those with a missing value, and those whose step comes again later,
-    are left out; the notes say how many.
+    Rows are sorted by step, and averaged where a step comes again. Those with a missing value, and
+    single ones far from all others, are left out; the notes say so.
 
     Raises:
         ValueError: The file is no such table; the sentence names the line.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file)
-            names = [name.strip().lower() for name in next(rows, [])]
-            columns = _columns(names, path)
-            table = [_numbers(row, columns, f"{path}, line {rows.line_num}") for row in rows if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    found = np.array(table, dtype=float).reshape(len(table), len(columns))
-    complete = np.isfinite(found).all(axis=1)
+    others = list[str]()
+
+    def choose(names: Sequence[str]) -> list[int]:
+        columns = _columns(path, names)
+        others.extend(sorted(set(names) - {names[column] for column in columns} - {""}))
+        return columns
+
+    table = read_table(path, choose)
+    complete = np.isfinite(table).all(axis=1)
     notes = []
     if lost := int((~complete).sum()):
         notes.append(f"{_rows(lost)} left out: not a finite number in every column.")
-    found = found[complete]
-    whole = (found[:, 0] >= 0) & (found[:, 0] < 2**53) & (found[:, 0] % 1 == 0)
-    if not whole.all():
-        raise ValueError(
-            f"{path}: a step must be a whole number from 0 on, not {found[~whole][0, 0]:g}"
-        )
-    if (np.diff(found[:, 0]) < 0).any():
-        notes.append("The rows were not in the order of their steps and have been sorted.")
-    found = found[np.argsort(found[:, 0], kind="stable")]
-    last = np.append(found[1:, 0] != found[:-1, 0], True)[: len(found)]
-    if again := int((~last).sum()):
-        notes.append(f"{_rows(again)} left out because a later one has the same step.")
-    others = sorted(set(names) - {names[column] for column in columns})
+    steps, values, said = by_step(table[complete])
+    notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in said]
+    wild = wild_rows(values)
+    if len(wild):
+        notes.append(wild_sentence(steps[wild]))
+        steps, values = np.delete(steps, wild), np.delete(values, wild, axis=0)
+    check_unit(path, values.ravel(), "scores")
     if others:
         notes.append(f"Columns that are not used: {', '.join(others)}.")
-    return Scores(found[last, 0].astype(int), found[last, 1:], tuple(notes))
+    return Scores(steps, values, tuple(notes))
 
 
-def _columns(names: Sequence[str], path: Path) -> list[int]:
+def wild_sentence(steps: Int[np.ndarray, " wild"]) -> str:
+    """That single rows were set aside, in words.
+
+    Examples:
+        >>> wild_sentence(np.array([40, 5001]))
+        'Far from all others, and alone with that: steps 40 and 5,001. They are left out.'
+    """
+    numbers = [f"{step:,}" for step in steps]
+    if len(numbers) == 1:
+        return f"Far from all others, and alone with that: step {numbers[0]}. It is left out."
+    named = f"{', '.join(numbers[:-1])} and {numbers[-1]}"
+    return f"Far from all others, and alone with that: steps {named}. They are left out."
+
+
+def _columns(path: Path, names: Sequence[str]) -> list[int]:
     """Where step, pc1, pc2, ... stand."""
-    components = [name for name in names if re.fullmatch(r"pc[1-9]\d*", name)]
-    twice = [name for name in ["step", *components] if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path} has more than one column {twice[0]}")
+    components = {name for name in names if re.fullmatch(r"pc[1-9]\d*", name)}
     wanted = ["step", *(f"pc{k}" for k in range(1, max(2, len(components)) + 1))]
     missing = [name for name in wanted if name not in names]
     if missing:
@@ -82,18 +87,6 @@ def _columns(names: Sequence[str], path: Path) -> list[int]:
             f"there is no {missing[0]} in: {', '.join(names) or 'an empty line'}"
         )
     return [names.index(name) for name in wanted]
-
-
-def _numbers(row: Sequence[str], columns: Sequence[int], place: str) -> list[float]:
-    if len(row) <= max(columns):
-        raise ValueError(f"{place} has {len(row)} cells, fewer than there are columns")
-    cells = [row[column].strip() for column in columns]
-    try:
-        return [float(cell) if cell else math.nan for cell in cells]
-    except ValueError as error:
-        raise ValueError(
-            f"{place}: {error}".replace("could not convert string to float", "not a number")
-        ) from None
 
 
 def _rows(count: int) -> str:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from ontogeny.analysis.curves import SmoothCurve, smooth_curve
 from ontogeny.analysis.milestones import holds
+from ontogeny.analysis.robust import running_median, scatter
 from ontogeny.records import Curve, Milestone, Stage
 
 
@@ -35,9 +36,10 @@ def find_stages(
 
     Returns:
         Stages in order, each beginning where the one before ended: type A if the coefficient
-        rises or stays equal, B if it falls. The change of the loss is interpolated in log-step,
-        nan without a curve or outside of it. Where the first or last estimate failed, the nearest
-        finite one counts.
+        rises or stays equal, B if it falls. The change of the loss is interpolated in log-step
+        between medians of three neighbours, nan without a curve or outside of it; where its
+        standard error is not known, it is how far values scatter around lines through their
+        neighbours. Where the first or last estimate failed, the nearest finite one counts.
 
     Raises:
         ValueError: A milestone is not inside the run, or the curve cannot be smoothed.
@@ -84,20 +86,21 @@ def _loss_changes(
     loss: Curve | None, ends: Int[np.ndarray, " end"]
 ) -> tuple[Float[np.ndarray, " stage"], Float[np.ndarray, " stage"]]:
     """Change of the loss between neighbouring ends, and its error if they have none in common."""
-    if loss is None or not np.isfinite(loss.values[:, 0]).any():
+    finite = np.isfinite(loss.values[:, 0]) if loss is not None else np.zeros(0, bool)
+    if loss is None or not finite.any():
         unknown = np.full(len(ends) - 1, np.nan)
         return unknown, unknown
-    finite = np.isfinite(loss.values[:, 0])
-    x, values, errors = np.log1p(loss.steps), loss.values[:, 0], loss.stderr[:, 0] ** 2
+    x, values, errors = (
+        rows[finite] for rows in (np.log1p(loss.steps), loss.values[:, 0], loss.stderr[:, 0])
+    )
+    errors = np.where(np.isfinite(errors), errors, scatter(x, values))
 
     def at_ends(rows: Float[np.ndarray, " step"]) -> Float[np.ndarray, " end"]:
-        there: np.ndarray = np.interp(
-            np.log1p(ends), x[finite], rows[finite], left=np.nan, right=np.nan
-        )
+        there: np.ndarray = np.interp(np.log1p(ends), x, rows, left=np.nan, right=np.nan)
         return there
 
-    variances = at_ends(errors)
-    return np.diff(at_ends(values)), np.sqrt(variances[1:] + variances[:-1])
+    variances = at_ends(errors**2)
+    return np.diff(at_ends(running_median(values))), np.sqrt(variances[1:] + variances[:-1])
 
 
 def _changes(

@@ -22,6 +22,9 @@ NODES = 2
 
 FEWEST_STEPS = 8
 
+ROUNDING = 1e-12
+"""A turn that is less deep, as a share of the largest number of the path, is rounding."""
+
 # The path, at no more points than it has room for -------------------------------------------------
 
 
@@ -192,6 +195,7 @@ def _turns_in_plane(
     path, node = np.nonzero(inner)
     depths = np.zeros(radii.shape)
     depths[inner] = _depths(paths, path, node, normals[inner])
+    depths[depths < ROUNDING * np.abs(paths).max(axis=(1, 2), initial=0)[:, None]] = 0
     centers = paths + np.where(np.isfinite(radii), radii, 0)[..., None] * normals
     with np.errstate(divide="ignore"):
         sharpness = np.where(inner, depths**2 / np.hypot(radii, span), 0)

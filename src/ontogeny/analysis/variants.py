@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ontogeny.analysis.llc import estimate_llc
 from ontogeny.records import Chains, Curve
-from ontogeny.storage import load_records
+from ontogeny.storage import differences, load_records, read_json
+
+SYMBOLS = {"nbeta": "nβ", "step_size": "ε", "localization": "γ"}
 
 
 def read_variants(
@@ -32,18 +35,36 @@ def read_variants(
         for other in (usual // 2, (usual + draws) // 2)
         if other != usual and other * pairs <= draws * (pairs - 1)  # some pair is left
     }
+    now = _settings(measured / "sample_chains")
     for folder in sorted(measured.glob("earlier-*-sample_chains")):
         if earlier := load_records(Chains, folder):
-            variants[_differences(earlier[0], chains[0])] = estimate_llc(earlier, burn_in)
+            what = _differences(_settings(folder), now)
+            # Put aside more than once with the same settings: each has its line.
+            name = f"{what} ({folder.name.split('-')[1]})" if what in variants else what
+            variants[name] = estimate_llc(earlier, burn_in)
     return variants
 
 
-def _differences(one: Chains, other: Chains) -> str:
-    """In which settings of the sampler two measurements differ, in words."""
-    settings = {
-        "nβ": (one.nbeta, other.nbeta),
-        "ε": (one.step_size, other.step_size),
-        "γ": (one.localization, other.localization),
-    }
-    parts = [f"{name} {a:.4g}, not {b:.4g}" for name, (a, b) in settings.items() if a != b]
-    return "; ".join(parts) or "measured before, with another seed or length of the chains"
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "settings.json"
+    found: dict[str, Any] = read_json(path).get("settings", {}) if path.exists() else {}
+    return found
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """In which settings of the sampler two measurements differ, in words.
+
+    Examples:
+        >>> _differences({"nbeta": 30.0, "seed": 0}, {"nbeta": 66.67, "seed": 1})
+        'nβ 30, not 66.67; seed 0, not 1'
+    """
+    parts = [
+        f"{SYMBOLS.get(name, name.replace('_', ' '))} {_in_words(a)}, not {_in_words(b)}"
+        for name, a, b in differences(there, here)
+        if there and here
+    ]
+    return "; ".join(parts) or "measured before"
+
+
+def _in_words(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

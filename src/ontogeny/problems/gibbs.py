@@ -86,13 +86,55 @@ def gibbs_llc(
         >>> round(gibbs_llc(point, nbeta=12.0, localization=1.0, sweeps=4).value, 12)
         2.0
     """
+    teacher: Tensor = reduce(lambda below, layer: layer @ below, point.values())
+    shape = (chains, burn_in + sweeps)
+    return gibbs_excess(point, teacher, nbeta, localization, shape, burn_in, seed)
+
+
+def gibbs_excess(
+    point: Mapping[str, Tensor],
+    teacher: Float[Tensor, "d_out d_in"],
+    nbeta: float,
+    localization: float,
+    shape: tuple[int, int] = (16, 1100),
+    burn_in: int = 100,
+    seed: int = 0,
+) -> GibbsLLC:
+    """`gibbs_llc` anywhere, for any teacher: at a saddle the mean excess may be negative.
+
+    It is then no learning coefficient: the chains go down from the point, the further the larger
+    nβ is beside the localization.
+
+    Args:
+        point: w*, any weights of `deep_linear`.
+        teacher: What the network learns.
+        nbeta: nβ.
+        localization: γ, positive.
+        shape: Chains, and how often every layer is drawn.
+        burn_in: How many of these do not count.
+        seed: Of all random numbers.
+
+    Raises:
+        ValueError: As for `gibbs_llc`.
+
+    Examples:
+        From zero weights, one layer with a loose localization gets all of the way to its teacher.
+
+        >>> import torch
+        >>> point, teacher = {"layers.0": torch.zeros(1, 1)}, torch.ones(1, 1)  # h = 2 / 3
+        >>> found = gibbs_excess(point, teacher, nbeta=3e6, localization=1e-3, shape=(2, 104))
+        >>> round(found.value / 1e6, 3)  # nβ times the loss of zero weights, 1/3
+        -1.0
+    """
+    chains, sweeps = shape[0], shape[1] - burn_in
     if localization <= 0:
         raise ValueError(f"a product of weights needs a positive localization, not {localization}")
     if chains < 2 or sweeps < 4:
         raise ValueError("an error needs two chains or more, of four sweeps or more")
     center = [weights.double().numpy(force=True) for weights in point.values()]
+    goal = teacher.double().numpy(force=True)[None]
     energies, stiffness = run_chains(
-        center, nbeta, localization, (chains, burn_in + sweeps), np.random.default_rng(seed)
+        center, goal, (nbeta, localization), shape, np.random.default_rng(seed)
     )
     return summary(energies[:, burn_in:], stiffness[:, burn_in:])
 
@@ -122,8 +164,8 @@ class Conditional(NamedTuple):
 
 def run_chains(
     center: Sequence[Layer],
-    nbeta: float,
-    localization: float,
+    teacher: Float[np.ndarray, "1 d_out d_in"],
+    scales: tuple[float, float],
     shape: tuple[int, int],
     random: np.random.Generator,
 ) -> tuple[Draws, Draws]:
@@ -133,8 +175,9 @@ def run_chains(
     one, averaged over which one that is.
     """
     widths = [center[0].shape[1], *(len(layer) for layer in center)]
+    nbeta, localization = scales
     curvature = 2 * nbeta * loss_scale(widths)
-    teacher = product(center, widths[0])
+    start = curvature / 2 * np.square(product(center, widths[0]) - teacher).sum()
     weights = [np.repeat(layer[None], shape[0], axis=0) for layer in center]
     for layer in weights:
         layer[1::2] += random.standard_normal(layer[1::2].shape) / np.sqrt(localization)
@@ -151,7 +194,7 @@ def run_chains(
             miss = above @ given.left @ given.mean @ transposed(given.right) @ below - teacher
             energies[:, sweep] += spread + curvature / 2 * np.square(miss).sum(axis=(1, 2))
             stiffness[:, sweep] += slope.max(axis=(1, 2))
-    return energies / len(center), stiffness
+    return energies / len(center) - start, stiffness
 
 
 def layer_given_others(

@@ -7,22 +7,25 @@ is a function of the weights alone,
 $$L(w) = c\,\lVert W_L \cdots W_1 - T \rVert^2, \qquad
 c = \frac{1}{(d_\mathrm{in} + 2)\, d_\mathrm{out}},$$
 
-and every example has the same, as in `ontogeny.problems.exact`. How degenerate a minimum is depends
-on which of them it is: the coefficients here say at which point they hold, and `minimum` gives it.
+and every example has the same: the teacher itself. From a small start the network learns one mode
+of the teacher after another, the strongest first, and in between rests near `saddles`, where its
+product is the teacher truncated to some rank. How degenerate a minimum is depends on which of them
+it is: the coefficients here say at which point they hold, and `minimum` gives it.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ontogeny.problems.exact import potential_problem
-from ontogeny.problems.problem import Problem
+from ontogeny.problems.problem import Batch, Problem, Row
+from ontogeny.records import CriticalPoint, References
 
 
 class LearningCoefficient(NamedTuple):
@@ -61,7 +64,7 @@ def deep_linear(
 
     Returns:
         The problem. Its parameters are `layers.0`, …, outputs by inputs; its outputs are the
-        entries of their product.
+        entries of their product; on its data sets `rank_0`, … the teacher is truncated.
 
     Raises:
         ValueError: There are fewer than two widths, one is not positive, or the teacher has more
@@ -76,23 +79,146 @@ def deep_linear(
         2.0
     """
     check_widths(widths, len(singular_values))
-    rows, columns = widths[-1], widths[0]
-    teacher = torch.zeros(rows, columns, dtype=torch.float64)
-    teacher.diagonal()[: len(singular_values)] = torch.tensor(singular_values, dtype=torch.float64)
+    teachers = truncated_teachers(widths, singular_values)
 
-    def loss(product: Tensor) -> Tensor:
-        return loss_scale(widths) * (product - teacher.to(product.device)).square().sum()
+    def drawn_from(teacher: Tensor) -> Callable[[int, torch.Generator], Batch]:
+        return lambda n, generator: (teacher.to(generator.device).expand(n, -1, -1),)
 
-    settings: dict[str, object] = {
-        "widths": list(widths),
-        "singular_values": list(singular_values),
-        "initial_scale": initial_scale,
-    }
-    return replace(
-        potential_problem("deep_linear", settings, (), loss),
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        missed: Tensor = model() - batch[0]
+        return loss_scale(widths) * missed.square().sum(dim=(1, 2))
+
+    def outputs(model: nn.Module, batch: Batch) -> Tensor:
+        product: Tensor = model().flatten()
+        return product.expand(len(batch[0]), -1)
+
+    return Problem(
         name=f"{__name__}:deep_linear",
+        settings={
+            "widths": list(widths),
+            "singular_values": list(singular_values),
+            "initial_scale": initial_scale,
+        },
         model=lambda: Layers(widths, initial_scale),
+        batch=drawn_from(teachers[-1]),
+        loss=loss,
+        outputs=outputs,
+        metrics=lambda model, n, seed: describe(model(), teachers, loss_scale(widths)),
+        references=lambda batch: known_outputs(teachers, len(batch[0])),
+        datasets={f"rank_{r}": drawn_from(one) for r, one in enumerate(teachers)},
+        critical_points=saddles(widths, singular_values),
     )
+
+
+def truncated_teachers(widths: Sequence[int], singular_values: Sequence[float]) -> list[Tensor]:
+    """The teacher with only the r largest of its singular values, for each r up to its rank.
+
+    Examples:
+        >>> [teacher.diagonal().tolist() for teacher in truncated_teachers([2, 2], [1.0, 3.0])]
+        [[0.0, 0.0], [0.0, 3.0], [1.0, 3.0]]
+    """
+    teachers = [torch.zeros(widths[-1], widths[0], dtype=torch.float64)]
+    for place in sorted(range(len(singular_values)), key=lambda i: -abs(singular_values[i])):
+        teachers.append(teachers[-1].clone())
+        teachers[-1][place, place] = singular_values[place]
+    return teachers
+
+
+def saddles(widths: Sequence[int], singular_values: Sequence[float]) -> tuple[CriticalPoint, ...]:
+    """Where the product is the teacher with only its r largest singular values, for each r.
+
+    Each is a saddle of the loss but for the last, and the minimum of the problem on its data set
+    `rank_r`, where the teacher is the truncated one; its learning coefficient is that of the most
+    degenerate minimum there.
+
+    Args:
+        widths: Inputs, hidden units of each layer, outputs.
+        singular_values: The teacher's.
+
+    Examples:
+        >>> for point in saddles([5, 3, 5], [2.0, 1.0]):
+        ...     print(point.name, point.learning_coefficient, point.minimum)
+        rank 0 6.5 False
+        rank 1 8.0 False
+        rank 2 9.5 True
+    """
+    squares = sorted((value**2 for value in singular_values), reverse=True)
+    most = min(len(squares), *widths)
+    return tuple(
+        CriticalPoint(
+            name=f"rank {rank}",
+            loss=loss_scale(widths) * sum(squares[rank:]),
+            learning_coefficient=linear_learning_coefficient(widths, rank).value,
+            minimum=rank == most,
+            data=f"rank_{rank}",
+        )
+        for rank in range(most + 1)
+    )
+
+
+def describe(product: Tensor, teachers: Sequence[Tensor], scale: float) -> list[Row]:
+    """What is measured at each checkpoint: the exact loss, the modes, how near each saddle is.
+
+    Args:
+        product: W_L ⋯ W₁.
+        teachers: The teacher, truncated to each rank.
+        scale: c.
+
+    Returns:
+        `loss`; `singular_value`, those of the product; `distance_to`, the length of its difference
+        from each truncated teacher.
+    """
+    found = torch.linalg.svdvals(product)
+    misses = torch.stack([(product - teacher.to(product.device)).norm() for teacher in teachers])
+    return [
+        ("loss", ("",), scale * misses[-1:].square()),
+        ("singular_value", tuple(str(i + 1) for i in range(len(found))), found),
+        ("distance_to", tuple(f"rank {rank}" for rank in range(len(teachers))), misses),
+    ]
+
+
+def known_outputs(teachers: Sequence[Tensor], examples: int) -> References:
+    """What the truncated teachers say, and which entry of the product each coordinate is."""
+    rows, columns = teachers[0].shape
+    places = torch.cartesian_prod(torch.arange(examples), torch.arange(rows), torch.arange(columns))
+    values = torch.stack([teacher.flatten().repeat(examples) for teacher in teachers])
+    names = tuple(f"rank {rank}" for rank in range(len(teachers)))
+    return References(("example", "output", "input"), places.numpy(), names, values.numpy())
+
+
+def mode_strength(
+    steps: Shaped[np.ndarray, " step"], singular_value: float, start: float, rate: float
+) -> Float[np.ndarray, " step"]:
+    r"""A singular value of two layers' product over training, from a small balanced start.
+
+    Where the singular vectors are those of the teacher and both layers carry the same share of a
+    mode, gradient descent on $L = c\,\lVert W_2 W_1 - T \rVert^2$ with learning rate η follows
+    $\dot u = 4 c \eta\, u (s - u)$, so that after t steps
+
+    $$u(t) = \frac{s}{1 + (s / u_0 - 1)\, e^{-4 c \eta s t}}.$$
+
+    A mode takes $\ln(s / u_0) / (4 c \eta s)$ steps to be learned to one half: the strongest first.
+
+    Args:
+        steps: t.
+        singular_value: s, the teacher's.
+        start: u₀, that of the product at step 0.
+        rate: cη, `loss_scale` times the learning rate.
+
+    Returns:
+        u, as steps become small.
+
+    Examples:
+        >>> mode_strength(np.array([0.0, np.log(3)]), 1.0, 0.5, rate=0.25).round(9).tolist()
+        [0.5, 0.75]
+
+    References:
+        A. Saxe, J. McClelland and S. Ganguli, "Exact solutions to the nonlinear dynamics of
+        learning in deep linear neural networks" (ICLR 2014), equation 6, with $1/\tau = 2 c \eta$.
+    """
+    decay = np.exp(-4 * rate * singular_value * np.asarray(steps, dtype=float))
+    strength: np.ndarray = singular_value / (1 + (singular_value / start - 1) * decay)
+    return strength
 
 
 def loss_scale(widths: Sequence[int]) -> float:

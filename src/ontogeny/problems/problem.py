@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ontogeny.metrics import Estimate
-from ontogeny.records import Measurements, References
+from ontogeny.records import CriticalPoint, Measurements, References
 from ontogeny.streams import random_stream
 
 StateDict = Mapping[str, Tensor]
@@ -42,6 +42,8 @@ class Problem:
             predictors would say there; None where nothing is known.
         vocabulary: The text of each token, where examples are rows of tokens and the loss is that
             of each token but the first; None elsewhere.
+        critical_points: Points of the loss that are known beforehand. Its metric `distance_to` has
+            their names as items.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Problem:
     components: Callable[[nn.Module], Mapping[str, Mapping[str, Tensor]]] | None = None
     datasets: Mapping[str, Callable[[int, torch.Generator], Batch]] | None = None
     vocabulary: Callable[[], tuple[str, ...]] | None = None
+    critical_points: Sequence[CriticalPoint] = ()
 
 
 def untrained(problem: Problem, seed: int) -> nn.Module:

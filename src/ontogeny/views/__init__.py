@@ -5,11 +5,18 @@ from ontogeny.views.figures import plot_stages
 from ontogeny.views.forms import form_table, write_forms
 from ontogeny.views.joint import plot_joint_dynamics
 from ontogeny.views.panels import plot_metrics
-from ontogeny.views.report import finding, render_report, stage_table, write_report
+from ontogeny.views.report import (
+    arrival_sentence,
+    finding,
+    render_report,
+    stage_table,
+    write_report,
+)
 from ontogeny.views.tables import write_curves, write_stages
 from ontogeny.views.traces import plot_traces
 
 __all__ = [
+    "arrival_sentence",
     "finding",
     "form_table",
     "plot_dynamics",

@@ -38,6 +38,8 @@ PLANE_GAP = 64
 """Pixels between planes that stand above each other, for the labels of an axis."""
 
 FORM_COLOR = "#b3001b"
+FAINT = 0.3
+"""Opacity of the line of a form that chance may have drawn."""
 
 # Planes -------------------------------------------------------------------------------------------
 
@@ -316,8 +318,9 @@ def plot_scores(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
 
     Returns:
         One panel for each component over one axis of steps: measured points in grey, the smoothed
-        line, stages as coloured bands, and forms as dashed lines in their intervals of influence.
-        Words if there is no trajectory.
+        line, stages as coloured bands, and forms as dashed lines in their intervals of influence,
+        with their steps; those that chance may have drawn are faint. Words if there is no
+        trajectory.
 
     Examples:
         >>> empty = Report("")
@@ -349,7 +352,7 @@ def plot_scores(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
         figure.update_yaxes(title_text=f"PC{k + 1}", nticks=5, row=k + 1, col=1)
     forms = forms_of(report)
     marks = [mark for form in forms for mark in _form_lines(form, axis, count)]
-    labels = _step_labels(forms, axis, width - 80)
+    labels = _step_labels(list(filter(stands_out, forms)), axis, width - 80)
     figure.update_xaxes(axis.layout())
     figure.update_xaxes(title_text="training step (log scale)", row=count, col=1)
     top = 22 + max((label["yshift"] for label in labels), default=0)
@@ -365,7 +368,7 @@ def plot_scores(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
 
 
 def _form_lines(form: Form, axis: StepAxis, panels: int) -> Iterator[dict[str, Any]]:
-    """A dashed line through all panels, over the shade of its influence if it stands out."""
+    """A dashed line through all panels, over the shade of its influence; faint if it is weak."""
     if stands_out(form):
         for panel in range(panels):
             yield rectangle(panel, axis.place([form.low, form.high]), FORM_COLOR, 0.1)
@@ -380,6 +383,7 @@ def _form_lines(form: Form, axis: StepAxis, panels: int) -> Iterator[dict[str, A
         "y0": 0,
         "y1": 1,
         "line": line,
+        "opacity": 1 if stands_out(form) else FAINT,
         "layer": "below",
     }
 

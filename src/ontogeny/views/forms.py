@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ontogeny.analysis.forms import COMPONENTS
 from ontogeny.analysis.lifting import FEWEST_SAMPLES, Enrichment, describe_outputs, lift
-from ontogeny.analysis.nulls import WeighedForms, lissajous_shares
+from ontogeny.analysis.nulls import SIGNIFICANT, WeighedForms, lissajous_shares, stands_out
 from ontogeny.records import Form, References, Trajectory
 from ontogeny.storage import whole_file
 from ontogeny.views.marks import UNKNOWN
@@ -20,6 +20,13 @@ from ontogeny.views.marks import UNKNOWN
 MANY_DIMENSIONS = 100_000
 """From here on a walk on its principal components is nothing but cosines."""
 
+
+SMOOTHER = (
+    "No walk is as smooth as this path, however many its dimensions: against such walks any turn "
+    "that is sharper than a cosine's looks rare, so a small p says less here."
+)
+
+NO_FORM = "No form: nowhere does the path turn in every plane at once."
 
 SHOWN = 12
 """Samples shown at each end of a form's outputs."""
@@ -80,6 +87,28 @@ def form_table(
 
 def _chance(p: float | None) -> str:
     return UNKNOWN if p is None else f"{p:.3f}"
+
+
+def forms_finding(weighed: WeighedForms) -> str:
+    """How many forms there are, how many of them chance does not explain, and the best.
+
+    Examples:
+        >>> best = Form(34500, 30000, 40000, (1.0, 2.0), 16.3, 0.001)
+        >>> forms_finding(WeighedForms((best,), 999, 57.9, 1.0, 0.02))
+        '1 form, 1 of them beyond chance (p ≤ 0.05); the best at step 34,500 (score 16, p = 0.001).'
+        >>> forms_finding(WeighedForms((), 999, 57.9, 1.0, 0.02))
+        'No form: nowhere does the path turn in every plane at once.'
+    """
+    if not weighed.forms:
+        return NO_FORM
+    count, clear = len(weighed.forms), sum(map(stands_out, weighed.forms))
+    best = max(weighed.forms, key=lambda form: form.score)
+    return (
+        f"{count} form{'s' * (count > 1)}, {clear or 'none'} of them beyond chance "
+        f"(p ≤ {SIGNIFICANT:g}); the best at step {best.step:,} "
+        f"(score {best.score:#.2g}".rstrip(".")
+        + f", p = {_chance(best.p_value)})."
+    )
 
 
 class FormText(NamedTuple):
@@ -156,6 +185,8 @@ def null_sentence(weighed: WeighedForms) -> str:
         + (f" and white noise of {100 * weighed.noise:.2g} %" if weighed.noise > 0 else "")
         + f"; beside it the same walk pulled back to its start {weighed.relaxation:.2g} times over "
         "the run, and the run's own increments with random phases."
+        + f" {SMOOTHER}"
+        * weighed.smoother
     )
 
 
@@ -225,6 +256,7 @@ def forms_as_json(weighed: WeighedForms) -> dict[str, Any]:
             "dimensions": weighed.dimensions,
             "relaxation": weighed.relaxation,
             "noise": weighed.noise,
+            "smoother": weighed.smoother,
         },
         "lissajous_shares": lissajous_shares(COMPONENTS).tolist(),
     }

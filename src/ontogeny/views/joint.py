@@ -2,17 +2,83 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from ontogeny.analysis.joint import JointRuns
 from ontogeny.records import Trajectory
+from ontogeny.storage import whole_file
 from ontogeny.views.dynamics import diamonds, planes_of, square_around
 from ontogeny.views.marks import PAGE_WIDTH, plain, words
 
 RUN_COLORS = ("#0072b2", "#d55e00", "#009e73", "#8e3b8a", "#56b4e9", "#e69f00", "#1c1c1c")
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ margin: 0; color: #1c1c1c;
+  font: 17px/1.55 Charter, "Bitstream Charter", "Sitka Text", Cambria, Georgia, serif; }}
+main {{ max-width: 1120px; margin: 0 auto; padding: 44px 28px 72px; }}
+h1 {{ font-size: 34px; line-height: 1.15; margin: 0 0 10px; }}
+p {{ margin: 0 0 12px; max-width: 46em; }}
+.note {{ color: #5c5c5c; font-size: 15px; }}
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{summary}</p>
+{figure}
+<p class="note">Each path begins at the small dot and ends at the large one; faint points are
+measured. Diamonds are known predictors. The components are those of all checkpoints together,
+so a place means the same for every run.</p>
+{notes}
+</main>
+</body>
+</html>
+"""
+
+
+def joint_summary(joint: JointRuns) -> str:
+    """Which runs are in one space, and what share of the variance it shows, in a sentence."""
+    shares = next(iter(joint.trajectories.values())).explained_variance_ratio[:3]
+    names = ", ".join(
+        f"{name} ({len(one.steps):,} checkpoints)" for name, one in joint.trajectories.items()
+    )
+    return (
+        f"{len(joint.trajectories)} runs on the principal components of all their outputs: {names}."
+        f" The first {len(shares)} components hold {100 * shares.sum():.1f} % of the variance."
+    )
+
+
+def write_joint(joint: JointRuns, path: Path) -> None:
+    """Write a page with several runs in one space; it opens offline.
+
+    Args:
+        joint: As `read_joint` gives it.
+        path: The html file to write. Its folder is made if it is missing.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    figure = plot_joint_dynamics(joint.trajectories, joint.reference_scores)
+    page = PAGE.format(
+        title=f"{len(joint.trajectories)} runs in one space",
+        summary=html.escape(joint_summary(joint)),
+        figure=figure.to_html(full_html=False, include_plotlyjs=True, div_id="joint"),
+        notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in joint.notes),
+    )
+    with whole_file(path) as file:
+        file.write(page.encode())
 
 
 def plot_joint_dynamics(

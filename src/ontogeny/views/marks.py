@@ -81,6 +81,9 @@ def plain(text: str) -> str:
 
 UNKNOWN = "—"
 
+SMALLEST, LARGEST = 1e-6, 1e9
+"""Numbers beyond these are written with an exponent."""
+
 
 def short_number(value: float) -> str:
     """A round number as a tick shows it.
@@ -106,10 +109,16 @@ def measured(value: float, stderr: float = math.nan, signed: bool = False) -> st
     Examples:
         >>> measured(148.5864, 3.21), measured(-2.2361, signed=True), measured(math.nan)
         ('148.6 ± 3.2', '−2.24', '—')
+        >>> measured(-1.25e-12, 1e-13)
+        '−1.25e−12 ± 1.0e−13'
     """
     if not math.isfinite(value):
         return UNKNOWN
-    known = math.isfinite(stderr) and stderr > 0
+    known = math.isfinite(stderr) and stderr > 1e-13 * abs(value)  # less is rounding
+    whole = max(abs(value), stderr if known else 0)
+    if whole and not SMALLEST <= whole < LARGEST:
+        text = f"{value:{'+' if signed else ''}.2e}" + (f" ± {stderr:.1e}" if known else "")
+        return text.replace("-", "−")
     size = stderr if known else abs(value)
     leading = math.floor(math.log10(size)) if size > 0 else 0
     digits = min(max((1 if known else 2) - leading, 0), 9)

@@ -7,6 +7,7 @@ same bytes. `stage_table` and `finding` are the parts in plain text that a termi
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from ontogeny.analysis.milestones import holds
 from ontogeny.analysis.reading import Report
-from ontogeny.records import Milestone, Stage
+from ontogeny.records import Arrival, Milestone, Stage
 from ontogeny.storage import whole_file
 from ontogeny.views.catalog import REFINED
 from ontogeny.views.dynamics import plot_dynamics, plot_scores
@@ -63,6 +64,7 @@ class StageRow(NamedTuple):
     probability: str
     agrees: str
     formed: str
+    arrival: str
 
 
 STAGE_HEADINGS = StageRow(
@@ -76,6 +78,7 @@ STAGE_HEADINGS = StageRow(
     probability="Probability",
     agrees="Probes that agree on the end",
     formed="What moved most",
+    arrival="Critical point at its end",
 )
 
 
@@ -116,7 +119,7 @@ def stage_table(report: Report) -> list[StageRow]:
         >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau", ("loss",)),)
         >>> report = Report("", milestones=ends, stages=stages, probes=("loss", "PC1"))
         >>> stage_table(report)[0][4:]
-        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2 probes)', '')
+        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2 probes)', '', '')
     """
     ends = {milestone.step: milestone for milestone in report.milestones}
     return [
@@ -128,10 +131,52 @@ def stage_table(report: Report) -> list[StageRow]:
             delta_loss=measured(stage.delta_loss, stage.delta_loss_stderr, signed=True),
             delta_llc=measured(stage.delta_llc, stage.delta_llc_stderr, signed=True),
             formed=stage.formed,
+            arrival=arrival_sentence(stage.arrival),
             **_end_of_stage(ends.get(stage.end), report.probes),
         )
         for stage in report.stages
     ]
+
+
+def arrival_sentence(arrival: Arrival | None) -> str:
+    """The critical point that is nearest, how near, and its learning coefficient beside the exact.
+
+    Examples:
+        >>> from ontogeny.records import CriticalPoint
+        >>> point = CriticalPoint("rank 1", 0.25, 8.0, minimum=False, data="rank_1")
+        >>> arrival_sentence(Arrival(point, 99, 0.034, loss=0.255, llc=7.9, llc_stderr=0.12))
+        'rank 1, 0.034 away, loss 2 % above; no minimum; on rank 1 the LLC is 7.90 ± 0.12, exact 8'
+        >>> arrival_sentence(None)
+        ''
+    """
+    if arrival is None:
+        return ""
+    point = arrival.point
+    parts = [f"{point.name}, {arrival.distance:.2g} away"]
+    if math.isfinite(arrival.loss) and point.loss > 0:
+        parts[0] += f", loss {percent_above(arrival.loss / point.loss - 1)}"
+    if not point.minimum:
+        parts.append("no minimum")
+    exact = point.learning_coefficient
+    if math.isfinite(arrival.llc):
+        on_data = f"on {point.data.replace('_', ' ')} the" if point.data else "the"
+        known = "" if exact is None else f", exact {exact:g}"
+        parts.append(f"{on_data} LLC is {measured(arrival.llc, arrival.llc_stderr)}{known}")
+    elif exact is not None:
+        parts.append(f"exact LLC {exact:g}")
+    return "; ".join(parts)
+
+
+def percent_above(share: float) -> str:
+    """By how much a value is above another, in words.
+
+    Examples:
+        >>> percent_above(0.0213), percent_above(-0.3), percent_above(1e-9)
+        ('2.1 % above', '30 % below', 'the same')
+    """
+    if abs(share) < 5e-5:
+        return "the same"
+    return f"{100 * abs(share):.2g} % {'above' if share > 0 else 'below'}"
 
 
 def stage_type(stage: Stage) -> str:
@@ -237,6 +282,7 @@ def render_report(report: Report) -> str:
         finding=finding(report),
         stage_headings=STAGE_HEADINGS,
         stages=stage_table(report),
+        departure=arrival_sentence(report.departure),
         candidates=candidate_sentence(report),
         variations=variation_table(report),
         stage_figure=_figure_data(plot_stages, report),

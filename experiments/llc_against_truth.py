@@ -1,0 +1,98 @@
+"""The sampler at the known critical points, beside what is exact there.
+
+python experiments/llc_against_truth.py PICTURE.html
+
+First at the minima of the toy model of superposition, with nβ = 10⁶ and γ = 1000; then at each rank
+of a deep linear network, where the teacher is truncated to that rank, with nβ = 10⁴ and γ = 1, and
+block Gibbs sampling says what a perfect sampler finds. Last at the same points under the whole
+teacher: there they are saddles, and what is estimated is no learning coefficient.
+"""
+
+import math
+import sys
+from dataclasses import replace
+
+import plotly.graph_objects as go
+
+from ontogeny.analysis import estimate_llc
+from ontogeny.ground_truths import sampler_for
+from ontogeny.probes import Sampler, sample_chains
+from ontogeny.problems.gibbs import gibbs_excess
+from ontogeny.problems.linear import deep_linear, saddles, truncated_teachers
+from ontogeny.problems.superposition import critical_point, critical_points, superposition
+
+WIDTHS, MODES = [6, 6, 6], [9.0, 3.0, 1.0]
+
+
+def estimate(problem, state, settings):
+    """λ̂ and its standard error."""
+    llc = estimate_llc([sample_chains(problem, 0, state, settings)])
+    return float(llc.values[0, 0]), float(llc.stderr[0, 0])
+
+
+def superposed():
+    """Name, λ, estimate and error at each minimum."""
+    settings = Sampler(
+        step_size=1e-6, nbeta=1e6, localization=1000.0, momentum=0.9,
+        draws=6000, burn_in=1000, batch_size=1,
+    )  # fmt: skip
+    for point in critical_points():
+        if point.learning_coefficient is not None:
+            found = estimate(superposition(), critical_point(point.name), settings)
+            yield point.name, point.learning_coefficient, *found
+
+
+def truncated(nbeta=1e4, localization=1.0):
+    """Rank, λ, the estimate and its error, Gibbs and its error, where the teacher is truncated."""
+    problem, teachers = deep_linear(WIDTHS, MODES), truncated_teachers(WIDTHS, MODES)
+    for rank, (point, teacher) in enumerate(zip(saddles(WIDTHS, MODES), teachers, strict=True)):
+        state = {f"layers.{i}": teacher.sqrt() for i in range(2)}
+        exact = gibbs_excess(state, teacher, nbeta, localization, (16, 1100))
+        settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(8, 160))
+        found = estimate(problem, state, replace(settings, data=f"rank_{rank}"))
+        yield point.name, point.learning_coefficient, *found, exact.value, exact.stderr
+
+
+def under_the_whole_teacher(rank=1, localization=1.0):
+    """nβ, the estimate and Gibbs, at a saddle."""
+    problem, teachers = deep_linear(WIDTHS, MODES), truncated_teachers(WIDTHS, MODES)
+    state = {f"layers.{i}": teachers[rank].sqrt() for i in range(2)}
+    for nbeta in (10.0, 100.0, 1000.0, 10_000.0):
+        exact = gibbs_excess(state, teachers[-1], nbeta, localization, (16, 600))
+        settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(20, 60))
+        yield nbeta, *estimate(problem, state, settings), exact.value, exact.stderr
+
+
+if __name__ == "__main__":
+    figure = go.Figure(go.Scatter(x=[6, 18], y=[6, 18], mode="lines", line={"color": "#bbb"}))
+    rows = list(superposed())
+    print("superposition: name, λ, estimate, its error")
+    for name, exact, value, stderr in rows:
+        print(f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {100 * (value / exact - 1):+.1f} %")
+    for some, color, label in ((rows, "#d9731a", "superposition"), (None, "#154f80", "linear")):
+        if some is None:
+            some = list(truncated())
+            print("deep linear, truncated teacher: rank, λ, estimate, Gibbs, off by, bar")
+            for name, exact, value, stderr, gibbs, error in some:
+                bar = 3 * math.hypot(stderr, error) + 0.01 * gibbs
+                print(
+                    f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {gibbs:.3f} ± {error:.3f}, "
+                    f"{abs(value - gibbs):.3f}, {bar:.3f}; {100 * (value / exact - 1):+.1f} % off λ"
+                )
+        points = go.Scatter(
+            x=[row[1] for row in some],
+            y=[row[2] for row in some],
+            error_y={"array": [row[3] for row in some]},
+            text=[row[0] for row in some],
+            mode="markers+text",
+            textposition="bottom right",
+            marker={"color": color, "size": 8},
+            name=label,
+        )
+        figure.add_trace(points)
+    print("the whole teacher, at the saddle of rank 1: nβ, estimate, Gibbs")
+    for nbeta, value, stderr, gibbs, error in under_the_whole_teacher():
+        print(f"  {nbeta:g}: {value:.2f} ± {stderr:.2f}, {gibbs:.2f} ± {error:.2f}: not a minimum")
+    figure.update_layout(template="plotly_white", width=620, height=520, showlegend=False)
+    figure.update_layout(xaxis_title="exact λ", yaxis_title="estimate at finite nβ and γ")
+    figure.write_html(sys.argv[1], config={"displayModeBar": False})
