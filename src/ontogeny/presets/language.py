@@ -60,9 +60,9 @@ def _address(source: str) -> str:
 
 
 def _quick(seed: int, device: str) -> Plan:
-    problem = language(d_vocab=20, n_ctx=48, triggers=4, sharpness=1.5, second_order=3.0, sites=4)
+    problem = language(d_vocab=20, n_ctx=48, triggers=4, sharpness=1.5, second_order=2.5, sites=4)
     training = Training(
-        steps=2000,
+        steps=2400,
         batch_size=32,
         schedule="constant",
         weight_decay=0.05,

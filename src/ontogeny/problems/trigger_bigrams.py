@@ -19,6 +19,9 @@ from torch import Tensor
 
 from ontogeny.streams import random_stream
 
+UNSEEN = 16
+"""Tokens drawn before those of a row, of which the first two are uniform."""
+
 EQUILIBRIUM = 200
 """Steps in which the chain of pairs forgets where it began."""
 
@@ -79,9 +82,9 @@ def draw_rows(
 ) -> Int[Tensor, "row position"]:
     """Draw rows of the language.
 
-    The first token is drawn uniformly, so is one before it that is not seen, and so are the
-    triggers of a row, without repetition, and what follows each, which is no trigger: a row cannot
-    go round in circles.
+    Triggers are drawn uniformly, without repetition, and so is what follows each, which is no
+    trigger: a row cannot go round in circles. It begins some way into its text, so that its first
+    tokens are as typical as its last.
 
     Args:
         language: The language.
@@ -95,15 +98,16 @@ def draw_rows(
     chosen = torch.randint(others.shape[1], triggers.shape, generator=generator, device=device)
     outcome = others.gather(1, chosen)
     fixed = torch.full((n, size), -1, device=device).scatter_(1, triggers, outcome)
-    chances = torch.rand(n, language.n_ctx + 1, generator=generator, device=device)
-    rows = torch.empty(n, language.n_ctx + 1, dtype=torch.long, device=device)
+    length = UNSEEN + language.n_ctx
+    chances = torch.rand(n, length, generator=generator, device=device)
+    rows = torch.empty(n, length, dtype=torch.long, device=device)
     rows[:, :2] = (chances[:, :2] * size).long()
-    for t in range(2, language.n_ctx + 1):
+    for t in range(2, length):
         before, last = rows[:, t - 2] % len(cumulative), rows[:, t - 1]
         usual = torch.searchsorted(cumulative[before, last], chances[:, t, None].contiguous())
         drawn = fixed.gather(1, last[:, None])
         rows[:, t] = torch.where(drawn >= 0, drawn, usual.clamp(max=size - 1))[:, 0]
-    return rows[:, 1:].contiguous()
+    return rows[:, UNSEEN:].contiguous()
 
 
 @lru_cache(maxsize=4)
