@@ -104,6 +104,11 @@ def test_single_absurd_values_are_taken_for_failed_estimates(tmp_path):
     )
 
 
+def test_an_infinite_error_is_one_that_is_not_known(tmp_path):
+    rows = [(*row, "inf") for row in good_rows()]
+    assert read_curve(table(tmp_path / "a.csv", rows, "step,value,stderr")).warnings == ()
+
+
 def test_files_that_are_no_tables_are_refused(tmp_path):
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
     with pytest.raises(ValueError, match="is not a table of comma-separated values"):

@@ -85,7 +85,7 @@ def _measured(
         table = table[~absurd]
     check_unit(path, table[:, 1], "values")
     largest = np.abs(table[:, 1]).max(initial=0) or LARGEST
-    vague = table[:, 2] > min(VAGUE * largest, LARGEST)
+    vague = np.isfinite(table[:, 2]) & (table[:, 2] > min(VAGUE * largest, LARGEST))
     if vague.any():
         said.append(
             f"{vague.sum():,} of {rows:,} values have a standard error of more than {VAGUE:g} "

@@ -77,8 +77,8 @@ def by_step(
     if several := int((counts > 1).sum()):
         said.append(f"{several:,} steps have several values; averaged")
     # Each is divided first: so the mean of values that are nearly too large is none.
-    values = np.zeros((len(steps), table.shape[1] - 1))
-    np.add.at(values, place, table[:, 1:] / counts[place, None])
+    columns = (table[:, 1:] / counts[place, None]).T
+    values = np.stack([np.bincount(place, one, len(steps)) for one in columns], axis=1)
     return steps.astype(int), values, said
 
 

@@ -39,8 +39,8 @@ p {{ margin: 0 0 12px; max-width: 46em; }}
 <p>{summary}</p>
 {figure}
 <p class="note">Each path begins at the small dot and ends at the large one; faint points are
-measured. Diamonds are known predictors. The components are those of all checkpoints together,
-so a place means the same for every run.</p>
+measured.{known} The components are those of all checkpoints together, so a place means the same
+for every run.</p>
 {notes}
 </main>
 </body>
@@ -74,7 +74,13 @@ def write_joint(joint: JointRuns, path: Path) -> None:
     page = PAGE.format(
         title=f"{len(joint.trajectories)} runs in one space",
         summary=html.escape(joint_summary(joint)),
-        figure=figure.to_html(full_html=False, include_plotlyjs=True, div_id="joint"),
+        figure=figure.to_html(
+            config={"displayModeBar": False, "responsive": True},
+            full_html=False,
+            include_plotlyjs=True,
+            div_id="joint",
+        ),
+        known=" Diamonds are known predictors." if joint.reference_scores else "",
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in joint.notes),
     )
     with whole_file(path) as file:
