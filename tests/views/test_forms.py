@@ -11,6 +11,7 @@ from ontogeny.views.forms import (
     component_notes,
     form_table,
     form_texts,
+    forms_finding,
     null_sentence,
     variance_shares,
     write_forms,
@@ -37,6 +38,16 @@ def test_the_null_that_is_assumed_is_said():
     assert "white noise of 3.1 %" in many
     assert "No walk is as smooth" not in many
     assert "No walk is as smooth" in null_sentence(replace(forms(), smoother=True))
+
+
+def test_how_many_forms_there_are_is_said_and_which_is_best():
+    assert forms_finding(forms()) == (
+        "2 forms, 1 of them beyond chance (p ≤ 0.05); the best at step 20 (score 16, p = 0.001)."
+    )
+    weak = replace(forms(), forms=forms().forms[1:])
+    assert forms_finding(weak) == (
+        "1 form, not beyond chance (p ≤ 0.05); the best at step 500 (score 0.31, p = 0.600)."
+    )
 
 
 def test_one_plane_and_too_many_components_are_said():

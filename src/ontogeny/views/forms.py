@@ -95,17 +95,19 @@ def forms_finding(weighed: WeighedForms) -> str:
     Examples:
         >>> best = Form(34500, 30000, 40000, (1.0, 2.0), 16.3, 0.001)
         >>> forms_finding(WeighedForms((best,), 999, 57.9, 1.0, 0.02))
-        '1 form, 1 of them beyond chance (p ≤ 0.05); the best at step 34,500 (score 16, p = 0.001).'
+        '1 form, beyond chance (p ≤ 0.05); the best at step 34,500 (score 16, p = 0.001).'
         >>> forms_finding(WeighedForms((), 999, 57.9, 1.0, 0.02))
         'No form: nowhere does the path turn in every plane at once.'
     """
     if not weighed.forms:
         return NO_FORM
     count, clear = len(weighed.forms), sum(map(stands_out, weighed.forms))
+    these = f"{clear or 'none'} of them" if count > 1 else "not " * (not clear)
+    chance = f"{these.strip()} beyond chance".strip()
     best = max(weighed.forms, key=lambda form: form.score)
     return (
-        f"{count} form{'s' * (count > 1)}, {clear or 'none'} of them beyond chance "
-        f"(p ≤ {SIGNIFICANT:g}); the best at step {best.step:,} "
+        f"{count} form{'s' * (count > 1)}, {chance} (p ≤ {SIGNIFICANT:g}); "
+        f"the best at step {best.step:,} "
         f"(score {best.score:#.2g}".rstrip(".")
         + f", p = {_chance(best.p_value)})."
     )
