@@ -420,3 +420,23 @@ def test_forms_of_a_run_stand_in_a_file_for_machines(finished):
     found = json.loads((finished / "forms.json").read_text())
     assert len(found["distances"]) == len(found["forms"])
     assert found["null"]["surrogates"] == 999
+
+
+def test_a_system_without_text_refuses_one(capsys, tmp_path):
+    words = ["run", "regression", "--folder", tmp_path / "run", "--corpus", "speeches"]
+    assert command(*words) == 1
+    assert "regression learns from no text: --corpus is for language" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_reaches_the_plan(monkeypatch, tmp_path):
+    texts = []
+
+    def planned(size, seed, device, **text):
+        texts.append((size, text))
+        return tiny(size, seed, device)
+
+    monkeypatch.setitem(presets.SYSTEMS, "language", planned)
+    words = ["--folder", tmp_path / "run", "--corpus", "a.txt", "--tokenizer", "b.json"]
+    assert command("train", "language", "--preset", "paper", *words) == 0
+    assert texts == [("paper", {"corpus": "a.txt", "tokenizer": "b.json"})]

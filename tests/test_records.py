@@ -16,6 +16,7 @@ MEASURED = [
     records.Chains,
     records.Outputs,
     records.References,
+    records.Passages,
     records.Measurements,
     records.Curve,
     records.Trajectory,

@@ -23,7 +23,7 @@ app = App(
 # Short enough for a terminal of 80 columns.
 STAGE_HEADINGS = ("Stage", "From", "To", "Type", "Δ loss", "Δ LLC", "End, 90 %", "P(end)")
 
-System = Literal["regression", "superposition", "linear"]
+System = Literal["language", "linear", "regression", "superposition"]
 Size = Literal["quick", "standard", "paper"]
 Seed = Annotated[
     int,
@@ -80,6 +80,21 @@ class Sampling:
         return found
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a language model's text comes from."""
+
+    corpus: str = ""
+    "Language only, standard and paper: a text, as a file or folder of .txt or .jsonl, or hub:NAME."
+    tokenizer: str = ""
+    "Language only: the file of the text's tokenizer; by default one is trained on the text."
+
+    def given(self) -> dict[str, str]:
+        """What was given."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
 def share_of(text: str) -> float:
     """A share, written as 2% or as 0.02.
 
@@ -100,14 +115,14 @@ def run(
     folder: Folder = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    source: Source = Source(),
     sampling: Sampling = Sampling(),
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
     from ontogeny.plans import check_sampler
-    from ontogeny.presets import SYSTEMS
 
-    check_sampler(SYSTEMS[system](preset, seed, device), sampling.given())
-    path = train(system, preset=preset, folder=folder, seed=seed, device=device)
+    check_sampler(_plan(system, preset, seed, device, source), sampling.given())
+    path = train(system, preset=preset, folder=folder, seed=seed, device=device, source=source)
     try:
         measure(path, device=device, sampling=sampling)
     except (RuntimeError, ValueError):
@@ -125,14 +140,23 @@ def train(
     folder: Folder = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    source: Source = Source(),
 ) -> Path:
     """Train a system and keep dense checkpoints."""
     from ontogeny.plans import train_as_planned
-    from ontogeny.presets import SYSTEMS
 
     path = folder or Path("runs") / f"{system}-{preset}-seed{seed}"
-    train_as_planned(SYSTEMS[system](preset, seed, device), path)
+    train_as_planned(_plan(system, preset, seed, device, source), path)
     return path
+
+
+def _plan(system: System, preset: Size, seed: int, device: str, source: Source) -> Any:
+    from ontogeny.presets import SYSTEMS
+
+    given = source.given()
+    if given and system != "language":
+        raise ValueError(f"{system} learns from no text: --{next(iter(given))} is for language")
+    return SYSTEMS[system](preset, seed, device, **given)
 
 
 @app.command

@@ -19,9 +19,12 @@ from ontogeny.probes import (
     FixedBatch,
     Metrics,
     Sampler,
+    Sketch,
     measure_metrics,
+    record_gradients,
     record_outputs,
     record_references,
+    record_weights,
     sample_chains,
 )
 from ontogeny.probes.landscape import moving_weights
@@ -50,6 +53,8 @@ class Plan:
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
         refined: Chains beside those, on other data or of some weights only, and at which steps.
+        scores: The metrics that say most plainly what formed; where they move, they are named
+            first, in this order.
     """
 
     title: str
@@ -59,16 +64,19 @@ class Plan:
     training: Training
     measurements: tuple[Measurement, ...]
     refined: tuple[tuple[Sampler, Int[np.ndarray, " _"]], ...] = ()
+    scores: tuple[str, ...] = ()
 
 
 def at_every_checkpoint(
     metrics: Metrics, batch: FixedBatch, steps: Int[np.ndarray, " _"]
 ) -> tuple[Measurement, ...]:
-    """Metrics and outputs at all checkpoints, and the outputs of known predictors once."""
+    """Metrics, outputs, weights and gradients; and once the outputs of known predictors."""
     return (
         (measure_metrics, metrics, steps),
         (record_outputs, batch, steps),
         (record_references, batch, steps[:1]),
+        (record_weights, Sketch(), steps),
+        (record_gradients, Sketch(), steps),
     )
 
 
@@ -106,6 +114,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "notes": list(plan.notes),
         "prefix": plan.prefix,
         "critical_points": [asdict(point) for point in plan.problem.critical_points],
+        "scores": list(plan.scores),
         "checkpoints": checkpoint_steps(plan.training).tolist(),
         "measurements": [
             *(_asked(*measurement) for measurement in plan.measurements),

@@ -5,7 +5,7 @@ package meet nowhere else. A record is numpy only and has no behaviour; the axes
 are declared once, in its annotation; `ontogeny.storage` keeps one record as one `.npz` file.
 
 ```
-measured    Chains  Outputs  References  Measurements  Curve
+measured    Chains  Outputs  References  Passages  Measurements  Curve
 concluded   Diagnosis  Calibration  Trajectory  Circles  Form  Evidence  Milestone  Stage
             Variation
 known       CriticalPoint  Arrival
@@ -105,12 +105,31 @@ class References:
         labels: One row for each output coordinate.
         names: Names of the predictors, such as ridge.
         values: Their outputs, nan at coordinates that a predictor has no opinion on.
+        vocabulary: The text of each token, where labels are tokens.
     """
 
     label_names: tuple[str, ...]
     labels: Int[np.ndarray, "output label"]
     names: tuple[str, ...]
     values: Float[np.ndarray, "reference output"]
+    vocabulary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Passages:
+    """Rows of text, and how well each of their tokens is predicted at one checkpoint.
+
+    Attributes:
+        step: The checkpoint's training step.
+        vocabulary: The text of each token.
+        tokens: The rows.
+        losses: −log p of each token but the first of its row, in nats.
+    """
+
+    step: int
+    vocabulary: tuple[str, ...]
+    tokens: Int[np.ndarray, "row position"]
+    losses: Float[np.ndarray, "row next"]
 
 
 @dataclass(frozen=True, eq=False)

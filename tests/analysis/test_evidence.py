@@ -59,6 +59,15 @@ def test_noise_is_no_evidence_and_few_curves_are_named():
     assert len(busy.evidence) == MOST
 
 
+def test_the_scores_that_a_system_names_come_first():
+    moving = {f"m{k}": curve(f"m{k}", step_at(6) + k * 1e-3 * X) for k in range(5)}
+    telling = {"icl": curve("icl", -step_at(6)), "bigram": curve("bigram", 0 * X + 1)}
+    (found,) = explain_stages([stage(1, 100_000)], moving | telling, ("bigram", "icl"))
+    assert found.evidence[0].curve == "icl"
+    assert found.formed.startswith("icl fell from ")
+    assert len(found.evidence) == MOST
+
+
 def test_an_item_that_hardly_moves_beside_others_is_not_named():
     pair = curve("weight", step_at(3), 1e-3 * step_at(9), items=("big", "small"))
     (late,) = explain_stages([stage(3000, 100_000)], {"weight": pair})

@@ -9,6 +9,7 @@ from ontogeny.analysis.dynamics import essential_dynamics
 from ontogeny.analysis.lifting import (
     Sample,
     begins_with_space,
+    describe_outputs,
     describe_samples,
     distances_to_references,
     is_induction,
@@ -84,3 +85,27 @@ def test_samples_that_do_not_fit_are_refused_in_one_sentence():
         describe_samples(np.zeros(3), [Sample((), "x")] * 40)
     with pytest.raises(ValueError, match="extremes need 40 samples or more, not 39"):
         describe_samples(np.zeros(39), [Sample((), "x")] * 39)
+
+
+def text_labels(n=60):
+    """Outputs of which every third completes an induction, and the first ten begin a word."""
+    following = np.where(np.arange(n) < 10, 1, 0)
+    labels = np.stack([np.zeros(n, int), following, np.arange(n) % 3 == 0], axis=1)
+    return References(
+        ("token", "next_token", "induction"), labels, (), np.empty((0, n)), ("a", " b")
+    )
+
+
+def test_labels_say_what_outputs_have_in_common():
+    references = text_labels()
+    extremes = describe_outputs(-np.arange(60.0), references)
+    spaces, found = extremes.enriched_highest
+    assert (spaces.kind, spaces.found, spaces.ratio) == ("begins with a space", 10, 3.0)
+    assert (found.kind, found.found) == ("induction", 7)
+    assert extremes.enriched_lowest[0].found == 0
+
+
+def test_outputs_without_tokens_have_no_kinds():
+    known = References(("position",), np.zeros((60, 1), int), (), np.empty((0, 60)))
+    with pytest.raises(ValueError, match="are not those of a text"):
+        describe_outputs(np.zeros(60), known)

@@ -1,6 +1,7 @@
 """Reading a run's folder concludes from what is there and names what is not."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from ontogeny.analysis import gather_curves, read_run, read_status
 from ontogeny.analysis.dynamics import essential_dynamics
-from ontogeny.analysis.reading import read_forms, read_refined, refined_curves
-from ontogeny.records import Chains, Measurements, Outputs, References
+from ontogeny.analysis.evidence import Turn
+from ontogeny.analysis.nulls import WeighedForms
+from ontogeny.analysis.reading import read_forms, read_refined, refined_curves, turns_of
+from ontogeny.records import Chains, Form, Measurements, Outputs, References
 from ontogeny.storage import load_record, save_record
 
 STEPS = [0, 3, 10, 30, 100, 300]
@@ -146,6 +149,21 @@ def test_outputs_that_move_in_two_directions_have_two_components(folder):
     np.testing.assert_allclose(found.reference_scores["end"], reference)
 
 
+def test_a_form_that_stands_out_is_a_probe_and_one_that_does_not_is_none():
+    kept = Form(300, 200, 500, (0.0, 1.0, 2.0), 9.0, p_value=0.01)
+    forms = WeighedForms((replace(kept, step=30, p_value=0.3), kept), 999, 10.0, 1.0, 0.0)
+    assert turns_of(forms) == [Turn("forms", 300, 200, 500)]
+    assert turns_of(None) == []
+
+
+def test_weights_and_gradients_have_paths_of_their_own(folder):
+    outputs = folder / "measured" / "record_outputs"
+    shutil.copytree(outputs, folder / "measured" / "record_weights")
+    found = read_run(folder)
+    assert list(found.paths) == ["weights"]
+    np.testing.assert_array_equal(found.paths["weights"].scores, found.trajectory.scores)
+
+
 @pytest.mark.parametrize(("checkpoints", "components"), [(1, None), (2, 1), (3, 2)])
 def test_a_few_checkpoints_have_as_many_components_as_they_can(checkpoints, components, folder):
     for step in STEPS[checkpoints:]:
@@ -265,7 +283,7 @@ def test_tables_that_lack_a_quantity_leave_a_gap():
 # Forms --------------------------------------------------------------------------------------------
 
 
-def test_forms_come_with_their_distances_from_known_predictors(tmp_path):
+def test_forms_come_with_their_distances_from_known_predictors():
     steps = np.arange(40) * 10
     along = (steps - 200) / 400
     path = np.minimum(along, 0)[:, None] * [1.0, 1, 0.2] - np.maximum(along, 0)[:, None] * [
@@ -277,17 +295,16 @@ def test_forms_come_with_their_distances_from_known_predictors(tmp_path):
     values = np.stack([outputs.values[20], outputs.values[0]])
     labels = np.arange(12)[:, None]
     references = References(("x",), labels, ("corner", "start"), values)
-    save_record(references, tmp_path / "record_references" / "00000000.npz")
-    weighed, distances = read_forms(tmp_path, essential_dynamics(outputs))
+    weighed, distances = read_forms(references, essential_dynamics(outputs))
     best = max(range(len(weighed.forms)), key=lambda i: weighed.forms[i].score)
     assert abs(weighed.forms[best].step - 200) <= 10
     assert list(distances[best]) == ["corner", "start"]
     assert len(distances) == len(weighed.forms)
 
 
-def test_too_few_checkpoints_or_directions_have_no_forms(tmp_path):
-    assert read_forms(tmp_path, None) == (None, ())
+def test_too_few_checkpoints_or_directions_have_no_forms():
+    assert read_forms(None, None) == (None, ())
     rows = np.random.default_rng(0).normal(size=(7, 20))
-    assert read_forms(tmp_path, essential_dynamics(Outputs(np.arange(7), rows))) == (None, ())
+    assert read_forms(None, essential_dynamics(Outputs(np.arange(7), rows))) == (None, ())
     line = np.outer(np.arange(9.0), np.ones(20))
-    assert read_forms(tmp_path, essential_dynamics(Outputs(np.arange(9), line))) == (None, ())
+    assert read_forms(None, essential_dynamics(Outputs(np.arange(9), line))) == (None, ())

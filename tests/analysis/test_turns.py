@@ -94,14 +94,15 @@ def test_the_depth_of_a_turn_is_how_far_both_arms_come_back():
     x = np.arange(-4.0, 4.0)
     points = np.stack([x, x**2], axis=1)
     points = np.concatenate([points, [[5.0, -1.0], [6.0, 100.0]]])
-    depth = _depths(points[None], np.array([4]), np.array([[0.0, 1.0]]))
+    depth = _depths(points[None], np.array([0]), np.array([4]), np.array([[0.0, 1.0]]))
     assert depth.tolist() == [9.0]
 
 
 def test_depths_agree_with_a_slow_twin():
     rng = np.random.default_rng(3)
-    paths = rng.normal(size=(40, 25, 2)).cumsum(axis=1)
-    nodes, normals = rng.integers(0, 25, 40), rng.normal(size=(40, 2))
+    paths = rng.normal(size=(4, 25, 2)).cumsum(axis=1)
+    which, nodes = rng.integers(0, 4, 40), rng.integers(0, 25, 40)
+    normals = rng.normal(size=(40, 2))
 
     def slow(path, node, normal):
         sides = []
@@ -115,8 +116,8 @@ def test_depths_agree_with_a_slow_twin():
             sides.append(best)
         return min(sides)
 
-    expected = [slow(*one) for one in zip(paths, nodes, normals, strict=True)]
-    np.testing.assert_allclose(_depths(paths, nodes, normals), expected, atol=1e-12)
+    expected = [slow(*one) for one in zip(paths[which], nodes, normals, strict=True)]
+    np.testing.assert_allclose(_depths(paths, which, nodes, normals), expected, atol=1e-12)
 
 
 def test_the_sharpest_within_one_width_is_chosen():

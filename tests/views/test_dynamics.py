@@ -141,7 +141,7 @@ def test_a_narrow_picture_shows_the_same_traces_one_below_the_other():
 
 
 def test_forms_are_stars_at_their_points_full_where_they_stand_out():
-    figure = plot_dynamics(full())
+    figure = plot_dynamics(replace(full(), reference_scores={}))
     stars = named(figure, "form and its step")
     forms = full().forms.forms
     assert len(stars) == 3
@@ -149,7 +149,24 @@ def test_forms_are_stars_at_their_points_full_where_they_stand_out():
         expected = [[form.point[component] for component in plane] for form in forms]
         np.testing.assert_allclose(points_of(star), expected)
         assert star.marker.symbol == ("star", "star-open")
-        assert star.text == ("20", "")  # the other neither stands out nor is the best
+        assert star.text == ("20", "500")
+
+
+def test_of_forms_that_lie_close_together_only_the_best_shows_its_step():
+    report = full()
+    first, then = report.forms.forms
+    near = replace(then, point=tuple(x + 0.01 for x in first.point))
+    figure = plot_dynamics(replace(report, forms=replace(report.forms, forms=(near, first))))
+    assert [star.text for star in named(figure, "form and its step")] == [("", "20")] * 3
+
+
+def test_the_name_of_a_predictor_goes_before_the_step_of_a_form_that_may_be_chance():
+    report = full()
+    for form, text in zip(report.forms.forms, ["20", ""], strict=True):
+        alone = replace(report.forms, forms=(form,))
+        there = {"ridge": np.array(form.point)}
+        figure = plot_dynamics(replace(report, forms=alone, reference_scores=there))
+        assert [star.text for star in named(figure, "form and its step")] == [(text,)] * 3
 
 
 def test_frames_hold_forms_beyond_the_path():

@@ -5,16 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from ontogeny.records import Form, References
 from ontogeny.views.forms import (
     FORM_HEADINGS,
     component_notes,
     form_table,
+    form_texts,
     null_sentence,
     variance_shares,
     write_forms,
 )
 from ontogeny.views.report import render_report
-from tests.views.reports import EMPTY, forms, full
+from tests.views.reports import EMPTY, forms, full, trajectory
 
 
 def test_a_row_has_the_chance_under_each_null_model_and_the_nearest_predictor():
@@ -71,3 +73,19 @@ def test_the_page_has_a_table_of_forms_or_says_that_there_is_none():
     none = render_report(replace(full(), forms=replace(forms(), forms=()), form_distances=()))
     assert "No form: nowhere do the outputs turn in every plane at once." in none
     assert "No form" not in render_report(EMPTY)
+
+
+def test_a_form_of_a_language_model_is_told_by_its_tokens():
+    """60 outputs along the one component: the first are highest at a form at 1."""
+    n = 60
+    labels = np.stack([np.zeros(n, int), np.arange(n) < 10, np.arange(n) < 20], axis=1)
+    names = ("token", "next_token", "induction")
+    known = References(names, labels.astype(int), (), np.empty((0, n)), ("x", " y"))
+    run = replace(
+        trajectory(np.arange(4.0)[:, None]), loadings=-np.arange(n)[None] / n, mean=np.zeros(n)
+    )
+    (text,) = form_texts([Form(7, 5, 9, (1.0,), 1.0)], run, known)
+    assert (text.step, text.highest, text.lowest) == ("7", ["x| y", "x|x"], ["x|x"])
+    assert len(text.sentences) == 2
+    assert "Of the 20 highest 20 are of the kind “induction”: 3 times" in text.sentences[1]
+    assert form_texts([], run, None) == []

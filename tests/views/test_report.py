@@ -89,6 +89,15 @@ def test_five_figures_are_valid_json_in_a_wide_and_a_narrow_layout():
         assert figure["narrow"]["height"] > 0
 
 
+def test_the_paths_of_weights_and_gradients_are_folded_figures():
+    report = full()
+    page = render_report(replace(report, paths={"weights": report.trajectory}))
+    assert "<summary>Essential dynamics of the weights</summary>" in page
+    drawn, outputs = (figure_data(page)[f"figure-{name}"] for name in ("weights", "dynamics"))
+    assert drawn["wide"]["xaxis"]["title"] == outputs["wide"]["xaxis"]["title"]
+    assert "form and its step" not in [trace["name"] for trace in drawn["data"]]
+
+
 def test_values_that_are_not_finite_stay_out_of_the_json():
     wild = np.where(np.arange(len(STEPS)) % 3 == 0, np.inf, np.nan)
     curves = {name: curve(name, wild, stderr=np.inf) for name in ("loss", "llc", "weight_norm")}

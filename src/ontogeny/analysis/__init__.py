@@ -11,7 +11,12 @@ from ontogeny.analysis.dynamics import (
 )
 from ontogeny.analysis.forms import find_forms, find_vertices
 from ontogeny.analysis.joint import joint_dynamics
-from ontogeny.analysis.lifting import describe_samples, distances_to_references, lift
+from ontogeny.analysis.lifting import (
+    describe_outputs,
+    describe_samples,
+    distances_to_references,
+    lift,
+)
 from ontogeny.analysis.llc import estimate_llc, llc_by_position
 from ontogeny.analysis.milestones import find_milestones
 from ontogeny.analysis.nulls import WeighedForms, lissajous_shares, weigh_forms
@@ -22,6 +27,7 @@ __all__ = [
     "Report",
     "SmoothCurve",
     "WeighedForms",
+    "describe_outputs",
     "describe_samples",
     "diagnose",
     "distances_to_references",

@@ -47,6 +47,7 @@ class Beside:
     Attributes:
         loss: The test loss.
         metrics: Curves that may say what formed.
+        scores: Names of those that say it most plainly.
         trajectory: Essential dynamics.
         turns: Milestones that other probes have already, such as forms.
         measured: The learning coefficient with other settings, by what is different.
@@ -54,6 +55,7 @@ class Beside:
 
     loss: Curve | None = None
     metrics: Mapping[str, Curve] = field(default_factory=dict)
+    scores: Sequence[str] = ()
     trajectory: Trajectory | None = None
     turns: Sequence[Turn] = ()
     measured: Mapping[str, Curve] = field(default_factory=dict)
@@ -75,7 +77,7 @@ def read_development(llc: Curve | None, beside: Beside, prefix: str = "") -> Dev
     smooth = smooth_curve(llc)
     milestones = find_milestones(smooth)
     stages = find_stages(llc, beside.loss, milestones, prefix, smooth)
-    stages = explain_stages(stages, beside.metrics)
+    stages = explain_stages(stages, beside.metrics, beside.scores)
     others = {} if beside.loss is None else {"loss": beside.loss}
     always, turns = ask_probes(others | score_curves(beside.trajectory))
     asked, more = ask_probes(single_curves(beside.metrics), stages)

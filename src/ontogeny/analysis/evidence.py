@@ -60,7 +60,9 @@ def single_curves(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     }
 
 
-def explain_stages(stages: Sequence[Stage], curves: Mapping[str, Curve]) -> tuple[Stage, ...]:
+def explain_stages(
+    stages: Sequence[Stage], curves: Mapping[str, Curve], scores: Sequence[str] = ()
+) -> tuple[Stage, ...]:
     """The stages with what moved most in each of them.
 
     The standard error of a change is √2 times the noise of the curve: how far its values lie from
@@ -70,6 +72,8 @@ def explain_stages(stages: Sequence[Stage], curves: Mapping[str, Curve]) -> tupl
     Args:
         stages: As found.
         curves: Measured curves that may say what formed; items are told apart.
+        scores: Names of those that say it most plainly: where they moved, they come first, in this
+            order.
 
     Returns:
         The stages, each with up to three pieces of evidence of at least five standard errors, the
@@ -86,14 +90,17 @@ def explain_stages(stages: Sequence[Stage], curves: Mapping[str, Curve]) -> tupl
     """
     curves = {name: one for name, one in curves.items() if len(one.items) <= MOST_ITEMS}
     noises = {name: _noise(curve) for name, curve in curves.items()}
+    rank = {name: place for place, name in enumerate(scores)}
     explained = []
     for stage in stages:
-        moved = (
-            max(_changes(stage, curve, noises[name]), key=lambda one: abs(one.z), default=None)
+        moved = [
+            (rank.get(name, len(rank)), max(found, key=lambda one: abs(one.z)))
             for name, curve in curves.items()
-        )
-        clear = [one for one in moved if one is not None and abs(one.z) >= MOVED]
-        evidence = tuple(sorted(clear, key=lambda one: -abs(one.z))[:MOST])
+            if (found := list(_changes(stage, curve, noises[name])))
+        ]
+        clear = [(place, one) for place, one in moved if abs(one.z) >= MOVED]
+        ranked = sorted(clear, key=lambda pair: (pair[0], -abs(pair[1].z)))
+        evidence = tuple(one for _, one in ranked[:MOST])
         explained.append(replace(stage, evidence=evidence, formed=_sentence(evidence)))
     return tuple(explained)
 

@@ -6,7 +6,7 @@ the loadings $u_i$ it stands for the outputs $\mu + \sum_i f_i u_i$: what a netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -154,20 +154,47 @@ def describe_samples(values: Float[np.ndarray, " output"], samples: Sequence[Sam
         >>> extremes.enriched_highest[0].ratio, extremes.enriched_lowest[0].ratio
         (5.0, 0.0)
     """
-    total = len(samples)
-    if len(values) != total:
-        raise ValueError(f"there are {len(values)} values and {total} samples")
+    kinds = {name: np.array([holds(one) for one in samples]) for name, holds in KINDS.items()}
+    if len(values) != len(samples):
+        raise ValueError(f"there are {len(values)} values and {len(samples)} samples")
+    return _extremes(values, kinds)
+
+
+def describe_outputs(values: Float[np.ndarray, " output"], references: References) -> Extremes:
+    """The same for the outputs of a run, whose labels say which token follows which.
+
+    Args:
+        values: One output for each row of labels.
+        references: With the labels `next_token` and `induction`, and the text of each token.
+
+    Raises:
+        ValueError: The labels are not those of a text, or there are fewer than 40 outputs.
+    """
+    if not references.vocabulary or not {"next_token", "induction"} <= {*references.label_names}:
+        raise ValueError("the labels of these outputs are not those of a text")
+    columns = dict(zip(references.label_names, references.labels.T, strict=True))
+    begins = np.array([begins_with_space(Sample((), token)) for token in references.vocabulary])
+    kinds = {
+        "begins with a space": begins[columns["next_token"]],
+        "induction": columns["induction"] > 0,
+    }
+    return _extremes(values, kinds)
+
+
+def _extremes(
+    values: Float[np.ndarray, " output"], kinds: Mapping[str, Bool[np.ndarray, " output"]]
+) -> Extremes:
+    total = len(values)
     if total < 2 * FEWEST_SAMPLES:
         raise ValueError(f"extremes need {2 * FEWEST_SAMPLES} samples or more, not {total}")
     count = max(FEWEST_SAMPLES, round(EXTREME * total))
     order = np.argsort(values, kind="stable")
     highest, lowest = order[::-1][:count], order[:count]
-    is_of = {name: np.array([holds(one) for one in samples]) for name, holds in KINDS.items()}
     return Extremes(
         highest=highest,
         lowest=lowest,
-        enriched_highest=tuple(_enrichment(name, some, highest) for name, some in is_of.items()),
-        enriched_lowest=tuple(_enrichment(name, some, lowest) for name, some in is_of.items()),
+        enriched_highest=tuple(_enrichment(name, some, highest) for name, some in kinds.items()),
+        enriched_lowest=tuple(_enrichment(name, some, lowest) for name, some in kinds.items()),
     )
 
 

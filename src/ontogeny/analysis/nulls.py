@@ -26,8 +26,14 @@ from ontogeny.records import Form
 
 SURROGATES = 999
 
+SIGNIFICANT = 0.05
+"""A form stands out if random walks draw one as good at most so often."""
+
 BATCH = 1 << 22
 """Surrogates are drawn so many at a time that their Gram matrices have as many entries."""
+
+TOGETHER = 333
+"""In so many surrogates forms are looked for at once."""
 
 CLOCK = 8.0
 """The run's local variance is an average over this many widths of the kernel."""
@@ -126,15 +132,26 @@ def weigh_forms(
     return WeighedForms(tuple(weighed), surrogates, walk.dimensions, reverting.relaxation, noise)
 
 
+def stands_out(form: Form) -> bool:
+    """Whether random walks seldom draw a form as good.
+
+    Examples:
+        >>> stands_out(Form(9, 5, 12, (0.0, 1.0), 3.2, p_value=0.01))
+        True
+    """
+    return form.p_value is not None and form.p_value <= SIGNIFICANT
+
+
 def surrogate_scores(
     null: Walk | Phases, surrogates: int, seed: int
 ) -> Iterator[Float[np.ndarray, " path"]]:
     """The scores of the best forms of surrogates, some at a time."""
     rng = np.random.default_rng(seed)
     batch = max(1, BATCH // len(null.path) ** 2)
-    for start in range(0, surrogates, batch):
-        paths = null.draw(min(batch, surrogates - start), rng)
-        yield best_scores(paths, null.grid)
+    for start in range(0, surrogates, TOGETHER):
+        count = min(TOGETHER, surrogates - start)
+        drawn = [null.draw(min(batch, count - k), rng) for k in range(0, count, batch)]
+        yield best_scores(np.concatenate(drawn), null.grid)
 
 
 # The null models ----------------------------------------------------------------------------------

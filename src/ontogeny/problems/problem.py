@@ -42,6 +42,8 @@ class Problem:
             predictors would say there; None where nothing is known.
         critical_points: Points of the loss that are known beforehand. Its metric `distance_to` has
             their names as items.
+        vocabulary: The text of each token, where examples are rows of tokens and the loss is that
+            of each token but the first; None elsewhere.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Problem:
     components: Callable[[nn.Module], Mapping[str, Mapping[str, Tensor]]] | None = None
     datasets: Mapping[str, Callable[[int, torch.Generator], Batch]] | None = None
     critical_points: Sequence[CriticalPoint] = ()
+    vocabulary: Callable[[], tuple[str, ...]] | None = None
 
 
 def untrained(problem: Problem, seed: int) -> nn.Module:

@@ -54,6 +54,7 @@ PANELS = (
     ),
     Panel("n-gram score", {"ngram_score": ""}, key="n ="),
     Panel("Loss on a repeated random row", {"repeated_loss": ""}, key="half"),
+    Panel("Induction gain: first half − second", {"induction_gain": ""}),
     Panel("Previous-token score", {"previous_token_score": ""}, key="head"),
     Panel("Prefix-matching score", {"prefix_matching_score": ""}, key="head"),
     Panel("K-composition", {"k_composition": ""}, key="heads"),

@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 
 from ontogeny.analysis.dynamics import osculating_circles
 from ontogeny.analysis.forms import COMPONENTS
+from ontogeny.analysis.nulls import stands_out
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Form, Stage, Trajectory
 from ontogeny.views.marks import (
@@ -37,8 +38,6 @@ PLANE_GAP = 64
 """Pixels between planes that stand above each other, for the labels of an axis."""
 
 FORM_COLOR = "#b3001b"
-SIGNIFICANT = 0.05
-"""A form is drawn full from here on down, hollow above."""
 
 # Planes -------------------------------------------------------------------------------------------
 
@@ -53,8 +52,8 @@ def plot_dynamics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     Returns:
         One panel for each plane, both axes to one scale: measured points in grey, the smoothed
         curve in the colours of the stages, every eighth osculating circle, the evolute, the
-        reference predictors, and forms as stars, full where p is at most 0.05. Those, and the best
-        one, have their step beside them.
+        reference predictors, and forms as stars, full where p is at most 0.05. Of forms that are
+        close together the best has its step beside it.
         The frame is laid around points, predictors and forms: circles and evolute end at it.
         Words if there is no trajectory of two components or more.
 
@@ -170,7 +169,8 @@ def _plane_traces(
         yield _dots(evolute, "evolute", mode="markers", marker={"size": 3, "color": "black"})
     yield from diamonds(report.reference_scores, plane)
     if forms := forms_of(report):
-        yield _form_marks(forms, plane)
+        known = [scores[list(plane)] for scores in report.reference_scores.values()]
+        yield _form_marks(forms, plane, np.reshape(known, (-1, 2)), frame)
 
 
 def diamonds(
@@ -208,23 +208,36 @@ def describe_form(form: Form) -> str:
     return text if form.p_value is None else f"{text}, p = {form.p_value:.3f}"
 
 
-def _stands_out(form: Form) -> bool:
-    return form.p_value is not None and form.p_value <= SIGNIFICANT
+def _form_marks(
+    forms: Sequence[Form],
+    plane: tuple[int, int],
+    known: Float[np.ndarray, "known 2"],
+    frame: Float[np.ndarray, "2 2"],
+) -> go.Scatter:
+    """A star for each; of those that lie close together only the best shows its step.
 
-
-def _form_marks(forms: Sequence[Form], plane: tuple[int, int]) -> go.Scatter:
-    across, up = np.array([[form.point[component] for component in plane] for form in forms]).T
-    best = max(forms, key=lambda form: form.score)  # steps of weak ones would lie on each other
+    Hollow ones that lie close to the name of a known predictor do not.
+    """
+    points = np.array([[form.point[component] for component in plane] for form in forms])
+    labelled = list[int]()
+    for i in sorted(range(len(forms)), key=lambda i: -forms[i].score):
+        others = points[labelled]
+        if not stands_out(forms[i]):
+            others = np.concatenate([others, known])
+        apart = np.abs(others - points[i]) / (frame[:, 1] - frame[:, 0])
+        if not (apart < [0.2, 0.08]).all(axis=1).any():
+            labelled.append(i)
+    across, up = points.T
     return go.Scatter(
         x=across,
         y=up,
-        text=[f"{form.step:,}" if _stands_out(form) or form is best else "" for form in forms],
+        text=[f"{form.step:,}" if i in labelled else "" for i, form in enumerate(forms)],
         hovertext=[describe_form(form) for form in forms],
         mode="markers+text",
         textposition="bottom center",
         marker={
-            "symbol": ["star" if _stands_out(form) else "star-open" for form in forms],
-            "size": 11,
+            "symbol": ["star" if stands_out(form) else "star-open" for form in forms],
+            "size": [11 if stands_out(form) else 8 for form in forms],
             "color": FORM_COLOR,
         },
         textfont={"color": FORM_COLOR, "size": 11},
@@ -353,11 +366,11 @@ def plot_scores(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
 
 def _form_lines(form: Form, axis: StepAxis, panels: int) -> Iterator[dict[str, Any]]:
     """A dashed line through all panels, over the shade of its influence if it stands out."""
-    if _stands_out(form):
+    if stands_out(form):
         for panel in range(panels):
             yield rectangle(panel, axis.place([form.low, form.high]), FORM_COLOR, 0.1)
     at = float(axis.place([form.step])[0])
-    line = {"color": FORM_COLOR, "width": 1.5 if _stands_out(form) else 0.7, "dash": "4px,3px"}
+    line = {"color": FORM_COLOR, "width": 1.5 if stands_out(form) else 0.7, "dash": "4px,3px"}
     yield {
         "type": "line",
         "xref": "x",

@@ -11,13 +11,21 @@ import numpy as np
 from jaxtyping import Float
 
 from ontogeny.analysis.forms import COMPONENTS
+from ontogeny.analysis.lifting import FEWEST_SAMPLES, Enrichment, describe_outputs, lift
 from ontogeny.analysis.nulls import WeighedForms, lissajous_shares
-from ontogeny.records import Form
+from ontogeny.records import Form, References, Trajectory
 from ontogeny.storage import whole_file
 from ontogeny.views.marks import UNKNOWN
 
 MANY_DIMENSIONS = 100_000
 """From here on a walk on its principal components is nothing but cosines."""
+
+
+SHOWN = 12
+"""Samples shown at each end of a form's outputs."""
+
+CLEAR = 0.01
+"""A kind of sample that is as frequent at an end by chance less often than this is named."""
 
 
 class FormRow(NamedTuple):
@@ -60,7 +68,7 @@ def form_table(
         FormRow(
             step=f"{form.step:,}",
             interval=f"{form.low:,} to {form.high:,}",
-            score=f"{form.score:.2g}",
+            score=f"{form.score:#.2g}".rstrip("."),
             brownian=_chance(form.p_value),
             ornstein_uhlenbeck=_chance(form.p_values.get("ornstein_uhlenbeck")),
             phase_randomised=_chance(form.p_values.get("phase_randomised")),
@@ -72,6 +80,64 @@ def form_table(
 
 def _chance(p: float | None) -> str:
     return UNKNOWN if p is None else f"{p:.3f}"
+
+
+class FormText(NamedTuple):
+    """What the outputs of a language model are at a form, in words."""
+
+    step: str
+    highest: list[str]
+    lowest: list[str]
+    sentences: list[str]
+
+
+def form_texts(
+    forms: Sequence[Form], trajectory: Trajectory | None, references: References | None
+) -> list[FormText]:
+    """For each form the pairs of tokens with the highest and lowest logits, and what they share.
+
+    Nothing where outputs are not the logits of tokens, or are too few.
+    """
+    if trajectory is None or references is None or not references.vocabulary:
+        return []
+    if len(references.labels) < 2 * FEWEST_SAMPLES:
+        return []
+    columns = dict(zip(references.label_names, references.labels.T.tolist(), strict=True))
+    pairs = [
+        f"{references.vocabulary[token]}|{references.vocabulary[following]}"
+        for token, following in zip(columns["token"], columns["next_token"], strict=True)
+    ]
+    texts = []
+    for form in forms:
+        found = describe_outputs(lift(form, trajectory), references)
+        ends = {"highest": found.enriched_highest, "lowest": found.enriched_lowest}
+        texts.append(
+            FormText(
+                step=f"{form.step:,}",
+                highest=list(dict.fromkeys(pairs[i] for i in found.highest))[:SHOWN],
+                lowest=list(dict.fromkeys(pairs[i] for i in found.lowest))[:SHOWN],
+                sentences=[
+                    enrichment_sentence(one, end, len(found.highest))
+                    for end, kinds in ends.items()
+                    for one in kinds
+                    if one.p_value < CLEAR
+                ],
+            )
+        )
+    return texts
+
+
+def enrichment_sentence(enrichment: Enrichment, end: str, count: int) -> str:
+    """What kind of sample is frequent at one end, in words.
+
+    Examples:
+        >>> enrichment_sentence(Enrichment("induction", 18, 2.4, 1e-6), "lowest", 20)
+        'Of the 20 lowest 18 are of the kind “induction”: 2.4 times their share, p = 1e-06.'
+    """
+    return (
+        f"Of the {count} {end} {enrichment.found} are of the kind “{enrichment.kind}”: "
+        f"{enrichment.ratio:.2g} times their share, p = {enrichment.p_value:.1g}."
+    )
 
 
 def null_sentence(weighed: WeighedForms) -> str:

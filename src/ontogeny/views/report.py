@@ -26,7 +26,7 @@ from ontogeny.storage import whole_file
 from ontogeny.views.catalog import REFINED
 from ontogeny.views.dynamics import plot_dynamics, plot_scores
 from ontogeny.views.figures import kept_milestones, plot_stages
-from ontogeny.views.forms import FORM_HEADINGS, form_table, null_sentence
+from ontogeny.views.forms import FORM_HEADINGS, form_table, form_texts, null_sentence
 from ontogeny.views.health import health_summary, health_table, refined_summary
 from ontogeny.views.marks import (
     PAGE_WIDTH,
@@ -36,6 +36,7 @@ from ontogeny.views.marks import (
     measured,
 )
 from ontogeny.views.panels import plot_metrics
+from ontogeny.views.passages import shown_passages
 from ontogeny.views.traces import plot_traces
 
 LONG_TABLE = 12
@@ -275,6 +276,7 @@ def render_report(report: Report) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    shown_forms = report.forms.forms if report.forms else ()
     return environment.from_string(source).render(
         report=report,
         finding=finding(report),
@@ -285,11 +287,17 @@ def render_report(report: Report) -> str:
         variations=variation_table(report),
         stage_figure=_figure_data(plot_stages, report),
         dynamics_figure=_figure_data(plot_dynamics, report),
+        path_figures={
+            what: _figure_data(plot_dynamics, Report("", stages=report.stages, trajectory=path))
+            for what, path in report.paths.items()
+        },
         scores_figure=_figure_data(plot_scores, report),
         form_headings=FORM_HEADINGS,
         forms=form_table(report.forms.forms, report.form_distances) if report.forms else [],
+        form_texts=form_texts(shown_forms, report.trajectory, report.references),
         null_sentence=null_sentence(report.forms) if report.forms else "",
         metrics_figure=_figure_data(plot_metrics, report),
+        passages=shown_passages(report),
         shares=_shares(report),
         has_refined=any(name.startswith(REFINED) for name in report.curves),
         health_summary=health_summary(report),

@@ -1,0 +1,178 @@
+"""The attention-only language model in three sizes."""
+
+import math
+from pathlib import Path
+
+from ontogeny.plans import Measurement, Plan, Size, at_every_checkpoint
+from ontogeny.probes import FixedBatch, Metrics, Sampler, record_passages, sample_chains
+from ontogeny.problems import language
+from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
+from ontogeny.training import Training, checkpoint_steps, spread
+
+SCORES = (
+    "icl_score",
+    "previous_token_score",
+    "prefix_matching_score",
+    "bigram_score",
+    "ngram_score",
+)
+"""What the paper tells the stages by."""
+
+
+def plan_language(
+    size: Size, seed: int, device: str = "cpu", corpus: str = "", tokenizer: str = ""
+) -> Plan:
+    """The attention-only language model.
+
+    Args:
+        size: Which preset.
+        seed: Of the initial weights, the batches and the sampler.
+        device: Where to train.
+        corpus: The text, as in `ontogeny.problems.corpora`; the speeches by default.
+        tokenizer: The file of its tokenizer; by default one is trained on the text.
+
+    Raises:
+        ValueError: The quick preset is given a text, or the tokenizer's file holds none.
+    """
+    if size == "quick":
+        if corpus or tokenizer:
+            raise ValueError(
+                "the quick preset has a language of its own; give a text to standard or paper"
+            )
+        return _quick(seed, device)
+    make = {"standard": _standard, "paper": _paper}[size]
+    return make(seed, device, _address(corpus) or SPEECHES, _address(tokenizer))
+
+
+def _address(source: str) -> str:
+    """A source, from wherever it is read: a run is measured from other folders too."""
+    local = source and source != SPEECHES and Path(source).exists()
+    return str(Path(source).resolve()) if local else source
+
+
+def _quick(seed: int, device: str) -> Plan:
+    problem = language(d_vocab=16, n_ctx=48, triggers=3, sharpness=1.5, second_order=2.0, sites=4)
+    training = Training(
+        steps=2400,
+        batch_size=32,
+        schedule="constant",
+        weight_decay=0.05,
+        log_checkpoints=120,
+        linear_checkpoints=120,
+        seed=seed,
+        device=device,
+    )
+    steps = checkpoint_steps(training)
+    sampler = Sampler(
+        step_size=1e-4,
+        nbeta=200.0,
+        localization=200.0,
+        draws=100,
+        burn_in=40,
+        batch_size=32,
+        pairing=2,
+        block=20,
+        seed=seed,
+    )
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, spread(steps, 32, 12)),
+        *at_every_checkpoint(Metrics(examples=256), FixedBatch(examples=256), steps),
+        (record_passages, FixedBatch(examples=6), steps),
+    )
+    notes = (
+        "The language is synthetic. What follows a token depends on it and, through a fixed table, "
+        "on the token before it; but in each row three of the sixteen tokens are triggers, whose "
+        "successors are drawn afresh for the row. The first needs a table of bigrams and a "
+        "previous-token head, the second an induction head.",
+    )
+    title = f"Trigger-bigram language, quick preset, seed {seed}"
+    return Plan(title, notes, "LM", problem, training, measurements, SCORES)
+
+
+def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
+    problem = language(
+        corpus=corpus,
+        tokenizer=tokenizer,
+        d_vocab=size_of_tokenizer(tokenizer) if tokenizer else 1024,
+        n_ctx=256,
+        n_heads=4,
+        d_model=128,
+        sites=20,
+    )
+    training = Training(
+        steps=8000,
+        batch_size=16,
+        learning_rate=1e-3,
+        schedule="constant",
+        weight_decay=0.05,
+        log_checkpoints=100,
+        linear_checkpoints=100,
+        seed=seed,
+        threads=2,
+        device=device,
+    )
+    steps = checkpoint_steps(training)
+    sampler = Sampler(draws=150, burn_in=50, batch_size=8, seed=seed)
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, spread(steps, 40, 20)),
+        *at_every_checkpoint(Metrics(examples=128), FixedBatch(examples=500), steps),
+        (record_passages, FixedBatch(examples=3), steps),
+    )
+    notes = (
+        "The text is small beside what the paper's model saw, and the model too: expect its bigram "
+        "and n-gram stages, not its induction heads.",
+    )
+    title = f"Attention-only language model on {_title(corpus)}, standard preset, seed {seed}"
+    return Plan(title, notes, "LM", problem, training, measurements, SCORES)
+
+
+def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
+    problem = language(
+        corpus=corpus,
+        tokenizer=tokenizer,
+        d_vocab=size_of_tokenizer(tokenizer) if tokenizer else 5000,
+        n_ctx=1024,
+        n_heads=8,
+        d_model=256,
+        sites=10,
+    )
+    training = Training(
+        steps=50_000,
+        batch_size=100,
+        learning_rate=1e-3,
+        schedule="constant",
+        weight_decay=0.05,
+        log_checkpoints=100,
+        linear_checkpoints=501,
+        seed=seed,
+        device=device,
+    )
+    steps = checkpoint_steps(training)
+    sampler = Sampler(
+        method="sgld",
+        step_size=3e-3,
+        nbeta=100 / math.log(100),
+        localization=300.0,
+        chains=20,
+        draws=200,
+        burn_in=0,
+        batch_size=100,
+        pairing=10,
+        seed=seed,
+    )
+    measurements: tuple[Measurement, ...] = (
+        (sample_chains, sampler, steps),
+        *at_every_checkpoint(Metrics(examples=1000), FixedBatch(examples=1000), steps),
+        (record_passages, FixedBatch(examples=2), steps),
+    )
+    notes = (
+        f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the Pile, "
+        "stanford-crfm/DSIR-filtered-pile-50M, which must be downloaded "
+        "(--corpus hub:stanford-crfm/DSIR-filtered-pile-50M).",
+    )
+    title = f"Attention-only language model, the paper's settings on {_title(corpus)}, seed {seed}"
+    return Plan(title, notes, "LM", problem, training, measurements, SCORES)
+
+
+def _title(corpus: str) -> str:
+    return corpus if corpus.startswith("hub:") else Path(corpus).stem

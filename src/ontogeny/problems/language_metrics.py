@@ -1,0 +1,241 @@
+"""What is measured of the attention-only transformer.
+
+The metrics are those of Hoogland et al., "The developmental landscape of in-context learning"
+(2024, arXiv 2402.02364). Lengths and positions that the paper gives for a context of 1,024 are
+scaled to the context in use.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ontogeny.metrics import (
+    Estimate,
+    attention_at,
+    attention_entropy,
+    attention_variability,
+    average,
+    composition_scores,
+    cross_entropy,
+    icl_score,
+    previous_token_attention,
+    self_attention,
+    weight_norm,
+)
+from ontogeny.problems.language_data import Source
+from ontogeny.problems.language_transformer import Attention, LanguageModel
+from ontogeny.problems.problem import Row
+from ontogeny.streams import random_stream
+
+PAPER_CONTEXT = 1024
+EARLY, LATE = 50, 500  # the tokens whose losses the paper's ICL score compares
+NGRAMS = (2, 3, 4)
+CHUNK = 2**24  # logits at a time
+
+
+def next_token_losses(
+    logits: Float[Tensor, "row position d_vocab"], tokens: Int[Tensor, "row position"]
+) -> Float[Tensor, "row next"]:
+    """Cross-entropy of each token but the first with what the position before it predicts."""
+    true = tokens[:, 1:]
+    losses: Tensor = functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), true.flatten(), reduction="none"
+    )
+    return losses.view_as(true)
+
+
+def measure_language(source: Source, model: nn.Module, examples: int, seed: int) -> Iterator[Row]:
+    """Every metric of the language model, on samples that depend on the seed alone.
+
+    Args:
+        source: Of rows that nothing was trained on.
+        model: A `LanguageModel` in eval mode.
+        examples: How many rows.
+        seed: Which.
+
+    Yields:
+        Name, items and values of each metric.
+    """
+    assert isinstance(model, LanguageModel)
+    device = model.W_E.device
+
+    def stream(role: str) -> torch.Generator:
+        return random_stream(seed, f"language {role}", device=device)
+
+    tokens = source.held_out(examples, stream("rows"))
+    yield from performance(model, tokens)
+    yield from bigrams(model, source, tokens, stream("bigram sites"))
+    if source.words:
+        yield from ngrams(model, source.words, tokens)
+    yield from repetition(model, examples, stream("repetition"))
+    yield from head_scores(model, examples, stream("heads"))
+    yield from attention(model, tokens)
+    yield from weights(model)
+
+
+def performance(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
+    """Losses by position, with and without positions, and how much they fall within the context."""
+    losses = losses_of(model, tokens)
+    n_ctx = tokens.shape[1]
+    early, late = (max(1, round(k * n_ctx / PAPER_CONTEXT)) for k in (EARLY, LATE))
+    yield "loss", ("",), average(losses.mean(dim=1))
+    yield "loss_by_position", numbers(losses.shape[1]), average(losses)
+    yield "loss_without_positions", ("",), average(losses_of(model, tokens, False).mean(dim=1))
+    yield "icl_score", ("",), icl_score(losses, early, late)
+
+
+def losses_of(
+    model: LanguageModel, tokens: Int[Tensor, "row position"], positions: bool = True
+) -> Float[Tensor, "row next"]:
+    """Losses of many rows, some at a time: their logits together would not fit into memory."""
+    size = max(1, CHUNK // (tokens.shape[1] * model.W_U.shape[1]))
+    parts = [
+        next_token_losses(model.unembed(model.residual(rows, positions=positions)), rows)
+        for rows in torch.split(tokens, size)
+    ]
+    return torch.cat(parts)
+
+
+def bigrams(
+    model: LanguageModel,
+    source: Source,
+    tokens: Int[Tensor, "row position"],
+    generator: torch.Generator,
+) -> Iterator[Row]:
+    """How far predictions are from the table of bigrams, and how far that is from certain.
+
+    At one random position of each row, as in the paper.
+    """
+    rows = torch.arange(len(tokens), device=tokens.device)
+    sites = torch.randint(1, tokens.shape[1], rows.shape, generator=generator, device=tokens.device)
+    x = torch.cat([model.residual(part) for part in torch.split(tokens, 256)])[rows, sites]
+    chances = source.chances(tokens[rows, sites])
+    yield "bigram_score", ("",), average(cross_entropy(model.unembed(x), chances))
+    yield "bigram_entropy", ("",), average(torch.special.entr(chances).sum(dim=-1))
+
+
+def ngrams(
+    model: LanguageModel,
+    words: Callable[[int], Tensor],
+    tokens: Int[Tensor, "row position"],
+) -> Iterator[Row]:
+    """How much better the last token of a word is predicted than others at its place.
+
+    `ngram_score` is the loss on rows of text at the place where a word of n tokens ends, over the
+    loss of the last token of such words: 1 for a network that does not know them. The paper took
+    the loss one token later, `ngram_score_as_published`.
+    """
+    lengths = [n for n in NGRAMS if len(words(n)) and n + 1 < tokens.shape[1]]
+    if not lengths:
+        return
+    by_position = losses_of(model, tokens).mean(dim=0)
+    found = [average(losses_of(model, words(n).to(tokens.device))[:, -1]) for n in lengths]
+    items = tuple(map(str, lengths))
+    losses = Estimate(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+    yield "ngram_loss", items, losses
+    places = torch.tensor(lengths, device=tokens.device)
+    yield "ngram_score", items, by_position[places - 1] / losses.values
+    yield "ngram_score_as_published", items, by_position[places] / losses.values
+
+
+def repetition(model: LanguageModel, examples: int, generator: torch.Generator) -> Iterator[Row]:
+    """Losses on both halves of a random row whose second half repeats the first.
+
+    Nothing but the row itself tells what comes next, so only induction lowers the second loss. In
+    the first half, the second token to the last; in the second half the same tokens.
+    """
+    d_vocab, n_ctx = model.W_U.shape[1], model.W_pos.shape[0]
+    size, device = (min(examples, 512), n_ctx // 2), model.W_E.device
+    half = torch.randint(d_vocab, size, generator=generator, device=device)
+    losses = losses_of(model, torch.cat([half, half], dim=1))
+    first, second = losses[:, : size[1] - 1], losses[:, size[1] :]
+    both = torch.stack([first.mean(dim=1), second.mean(dim=1)], dim=1)
+    yield "repeated_loss", ("first", "second"), average(both)
+    yield "induction_gain", ("",), average((first - second).mean(dim=1))
+
+
+def head_scores(model: LanguageModel, examples: int, generator: torch.Generator) -> Iterator[Row]:
+    """Previous-token, prefix-matching and K-composition scores of the heads.
+
+    Previous token: from the last of 16 to 64 random tokens to the one before. Prefix matching: in
+    128 random tokens of which one occurs in either half, from the second to what follows the
+    first. Both lengths are for a context of 1,024, and at least 8 and 16 here.
+    """
+    d_vocab, n_ctx = model.W_U.shape[1], model.W_pos.shape[0]
+    device, heads = model.W_E.device, names_of_heads(model)
+
+    def uniform(low: int, high: int, *size: int) -> Tensor:
+        return torch.randint(low, high, size, generator=generator, device=device)
+
+    longest = min(n_ctx, max(16, 64 * n_ctx // PAPER_CONTEXT))
+    tokens, last = uniform(0, d_vocab, examples, longest), uniform(7, longest, examples)
+    yield "previous_token_score", heads, scores_at(model, tokens, last, last - 1)
+
+    length = min(n_ctx, max(16, 128 * n_ctx // PAPER_CONTEXT))
+    once = uniform(0, d_vocab, examples, 1)
+    tokens = uniform(0, d_vocab - 1, examples, length)
+    tokens = tokens + (tokens >= once).long()  # all but the special token
+    first = uniform(1, length // 2 - 1, examples)
+    second = uniform(length // 2 + 1, length, examples)
+    for places in (first, second):
+        tokens = tokens.scatter(1, places[:, None], once)
+    yield "prefix_matching_score", heads, scores_at(model, tokens, second, first + 1)
+
+    layers = [layer for layer in model.layers if isinstance(layer, Attention)]
+    for i, (earlier, later) in enumerate(itertools.pairwise(layers), start=1):
+        written = earlier.W_V @ earlier.W_O
+        read = (later.W_Q @ later.W_K.transpose(1, 2)).transpose(1, 2)
+        n_heads = numbers(len(written))
+        items = tuple(f"{i}.{a}-{i + 1}.{b}" for a in n_heads for b in n_heads)
+        yield "k_composition", items, composition_scores(written, read)
+
+
+def scores_at(model: LanguageModel, tokens: Tensor, queries: Tensor, keys: Tensor) -> Estimate:
+    """Attention of every head from one place of each row to another."""
+    patterns: list[Tensor] = []
+    model.residual(tokens, patterns)
+    found = [attention_at(pattern, queries, keys) for pattern in patterns]
+    return Estimate(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def attention(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
+    """How each head attends on held-out rows, on average over the queries but the first."""
+    patterns: list[Tensor] = []
+    model.residual(tokens[:64], patterns)
+    for score in (
+        attention_entropy,
+        attention_variability,
+        self_attention,
+        previous_token_attention,
+    ):
+        found = torch.cat([score(pattern).values[:, 1:].mean(dim=1) for pattern in patterns])
+        yield score.__name__, names_of_heads(model), found
+
+
+def weights(model: LanguageModel) -> Iterator[Row]:
+    """The norm of all weights; the positional embedding's norms and principal components."""
+    yield "weight_norm", ("",), weight_norm(model.parameters())
+    places = model.W_pos
+    yield "position_norm", numbers(len(places)), places.norm(dim=1)
+    spread = torch.linalg.svdvals(places - places.mean(dim=0)).square()
+    count = min(3, len(spread))
+    yield "position_variance_ratio", numbers(count), spread[:count] / spread.sum()
+
+
+def names_of_heads(model: LanguageModel) -> tuple[str, ...]:
+    """`LAYER.HEAD`, counted from 1."""
+    return tuple(
+        f"{i}.{head}"
+        for i, layer in enumerate(model.layers, start=1)
+        if isinstance(layer, Attention)
+        for head in numbers(len(layer.W_Q))
+    )
+
+
+def numbers(n: int) -> tuple[str, ...]:
+    """The names "1" to "n"."""
+    return tuple(str(i) for i in range(1, n + 1))

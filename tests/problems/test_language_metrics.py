@@ -1,0 +1,151 @@
+"""Hand-built models whose scores are known."""
+
+import math
+
+import pytest
+import torch
+
+from ontogeny.metrics import composition_scores
+from ontogeny.problems import language, untrained
+from ontogeny.problems.language_metrics import (
+    head_scores,
+    losses_of,
+    next_token_losses,
+    repetition,
+)
+from ontogeny.problems.language_transformer import LanguageModel, Shape
+from ontogeny.problems.trigger_bigrams import TriggerBigrams, bigram_chances
+from ontogeny.streams import random_stream
+
+SMALL = {"d_vocab": 8, "n_ctx": 16, "d_model": 16, "n_heads": 2, "triggers": 2}
+
+
+def measured(problem, model, examples=400):
+    with torch.no_grad():
+        rows = problem.metrics(model, examples, 0)
+        return {
+            name: dict(
+                zip(
+                    items,
+                    (values[0] if isinstance(values, tuple) else values).flatten(),
+                    strict=True,
+                )
+            )
+            for name, items, values in rows
+        }
+
+
+def silent(shape):
+    """A model all of whose weights are zero."""
+    model = LanguageModel(shape)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.zero_()
+    return model.eval()
+
+
+def one_hot(n, scale):
+    """Rows after a layer norm that are one-hot, up to the same vector for all and a factor."""
+    return scale * torch.eye(n)
+
+
+@torch.no_grad()
+def bigram_model(table):
+    """It predicts the table: its embedding is one-hot and its unembedding undoes the last norm."""
+    n = len(table)
+    model = silent(Shape(n, SMALL["n_ctx"], 1, 1, n))
+    model.W_E.copy_(one_hot(n, 10.0))
+    variance = 100 * (1 - 1 / n) / n
+    log = table.log()
+    model.W_U.copy_(log * math.sqrt(variance + 1e-5) / 10)
+    model.b_U.copy_(log.mean(dim=0))
+    return model
+
+
+@torch.no_grad()
+def induction_model(n=8, n_ctx=32, scale=30.0):
+    """Layer 1 copies the previous token, layer 2 looks for it and says what stands there.
+
+    The residual stream has a place for the token, one for the token before, one for what is said;
+    positions have places of their own, which only queries and keys see.
+    """
+    d_model = 3 * n + n_ctx
+    model = silent(Shape(n, n_ctx, 2, 1, d_model))
+    token, before, said, place = torch.eye(d_model).split([n, n, n, n_ctx])
+    model.W_E.copy_(scale * token)
+    model.W_pos.copy_(scale * place)
+    first, second = model.layers
+    first.W_Q[0].copy_(place[1:].T @ place[:-1])  # a position asks for the one before
+    first.W_K[0].copy_(scale * place.T @ place)
+    first.W_V[0].copy_(token.T @ token)
+    first.W_O[0].copy_(scale * token.T @ before)
+    second.W_Q[0].copy_(token.T @ token)  # a token asks where it was the one before
+    second.W_K[0].copy_(scale * before.T @ token)
+    second.W_V[0].copy_(token.T @ token)
+    second.W_O[0].copy_(scale * token.T @ said)
+    model.W_U.copy_(scale * said.T)
+    return model
+
+
+def test_the_loss_of_a_uniform_prediction_is_the_log_of_the_vocabulary():
+    tokens = torch.randint(8, (3, 16), generator=random_stream(0, "tokens"))
+    losses = next_token_losses(torch.zeros(3, 16, 8), tokens)
+    assert losses.shape == (3, 15)
+    torch.testing.assert_close(losses, torch.full((3, 15), math.log(8)))
+
+
+def test_a_table_of_bigrams_has_the_bigram_score_of_its_entropy():
+    problem = language(**SMALL)
+    rows = problem.batch(2, random_stream(0, "rows"))
+    every = problem.references(rows)
+    assert every.names == ("bigram",)
+    world = TriggerBigrams(8, 16, 2)
+    found = measured(problem, bigram_model(bigram_chances(world, torch.arange(8))))
+    assert found["bigram_score"][""] == pytest.approx(float(found["bigram_entropy"][""]), abs=1e-4)
+    assert found["loss"][""] == pytest.approx(float(found["loss_without_positions"][""]))
+
+
+def test_an_induction_circuit_scores_one():
+    model = induction_model()
+    with torch.no_grad():
+        stream = random_stream(0, "heads")
+        scores = {name: (items, values) for name, items, values in head_scores(model, 300, stream)}
+        items, previous = scores["previous_token_score"]
+        assert items == ("1.1", "2.1")
+        assert previous.values[0] > 0.99
+        assert scores["prefix_matching_score"][1].values[1] > 0.99
+        gain = {name: values for name, _, values in repetition(model, 200, stream)}
+    assert gain["repeated_loss"].values[1] < gain["repeated_loss"].values[0] - 0.7
+    assert gain["induction_gain"].values > 0.7
+
+
+def test_k_composition_is_transformer_lens_definition():
+    problem = language(**SMALL)
+    model = untrained(problem, seed=0)
+    first, second = model.layers
+    with torch.no_grad():
+        found = measured(problem, model.eval(), 20)["k_composition"]
+        for a in range(2):
+            for b in range(2):
+                written = first.W_V[a] @ first.W_O[a]
+                read = (second.W_Q[b] @ second.W_K[b].T).T
+                right = (written @ read).norm() / (written.norm() * read.norm())
+                torch.testing.assert_close(found[f"1.{a + 1}-2.{b + 1}"], right)
+
+
+def test_random_maps_compose_by_chance():
+    stream = random_stream(0, "maps")
+    maps = torch.randn(2, 20, 64, 64, generator=stream)
+    scores = composition_scores(*maps)
+    # the squared score has mean 1/64 and varies by less than a tenth of that
+    assert scores.square().mean().item() == pytest.approx(1 / 64, rel=0.02)
+
+
+def test_losses_in_pieces_are_losses():
+    model = untrained(language(**SMALL), seed=0).eval()
+    tokens = torch.randint(8, (50, 16), generator=random_stream(0, "tokens"))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            losses_of(model, tokens), next_token_losses(model(tokens), tokens)
+        )
