@@ -52,9 +52,9 @@ class Plan:
         problem: What is learned.
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
-        refined: Chains beside those, on other data or of some weights only, and at which steps.
         scores: The metrics that say most plainly what formed; where they move, they are named
             first, in this order.
+        refined: Chains beside those, on other data or of some weights only, and at which steps.
     """
 
     title: str
@@ -63,8 +63,8 @@ class Plan:
     problem: Problem
     training: Training
     measurements: tuple[Measurement, ...]
-    refined: tuple[tuple[Sampler, Int[np.ndarray, " _"]], ...] = ()
     scores: tuple[str, ...] = ()
+    refined: tuple[tuple[Sampler, Int[np.ndarray, " _"]], ...] = ()
 
 
 def at_every_checkpoint(
