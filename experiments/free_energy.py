@@ -53,5 +53,7 @@ if __name__ == "__main__":
     figure.add_trace(exact)
     figure.update_layout(template="plotly_white", width=760, height=480)
     figure.update_layout(xaxis_title="loss", yaxis_title="learning coefficient")
-    figure.update_layout(legend={"x": 0.98, "xanchor": "right", "y": 0.98})
+    figure.update_layout(
+        legend={"x": 0.98, "xanchor": "right", "y": 0.9}, margin={"t": 20, "r": 20}
+    )
     figure.write_html(sys.argv[1], config={"displayModeBar": False})

@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 
 from ontogeny.analysis import estimate_llc
 from ontogeny.ground_truths import sampler_for
-from ontogeny.probes import Sampler, sample_chains
+from ontogeny.probes import Sampler
+from ontogeny.probes.batched import sample_together
 from ontogeny.problems.gibbs import gibbs_excess
 from ontogeny.problems.linear import deep_linear, saddles, truncated_teachers
 from ontogeny.problems.superposition import critical_point, critical_points, superposition
@@ -24,10 +25,10 @@ from ontogeny.problems.superposition import critical_point, critical_points, sup
 WIDTHS, MODES = [6, 6, 6], [9.0, 3.0, 1.0]
 
 
-def estimate(problem, state, settings):
-    """λ̂ and its standard error."""
-    llc = estimate_llc([sample_chains(problem, 0, state, settings)])
-    return float(llc.values[0, 0]), float(llc.stderr[0, 0])
+def estimate(problem, states, settings):
+    """λ̂ and its standard error at each of some points."""
+    llc = estimate_llc(sample_together(problem, dict(enumerate(states)), settings))
+    return list(zip(llc.values[:, 0].tolist(), llc.stderr[:, 0].tolist(), strict=True))
 
 
 def superposed():
@@ -36,10 +37,10 @@ def superposed():
         step_size=1e-6, nbeta=1e6, localization=1000.0, momentum=0.9,
         draws=6000, burn_in=1000, batch_size=1,
     )  # fmt: skip
-    for point in critical_points():
-        if point.learning_coefficient is not None:
-            found = estimate(superposition(), critical_point(point.name), settings)
-            yield point.name, point.learning_coefficient, *found
+    points = [point for point in critical_points() if point.learning_coefficient is not None]
+    states = [critical_point(point.name) for point in points]
+    for point, found in zip(points, estimate(superposition(), states, settings), strict=True):
+        yield point.name, point.learning_coefficient, *found
 
 
 def truncated(nbeta=1e4, localization=1.0):
@@ -49,7 +50,7 @@ def truncated(nbeta=1e4, localization=1.0):
         state = {f"layers.{i}": teacher.sqrt() for i in range(2)}
         exact = gibbs_excess(state, teacher, nbeta, localization, (16, 1100))
         settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(8, 160))
-        found = estimate(problem, state, replace(settings, data=f"rank_{rank}"))
+        (found,) = estimate(problem, [state], replace(settings, data=f"rank_{rank}"))
         yield point.name, point.learning_coefficient, *found, exact.value, exact.stderr
 
 
@@ -60,7 +61,8 @@ def under_the_whole_teacher(rank=1, localization=1.0):
     for nbeta in (10.0, 100.0, 1000.0, 10_000.0):
         exact = gibbs_excess(state, teachers[-1], nbeta, localization, (16, 600))
         settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(20, 60))
-        yield nbeta, *estimate(problem, state, settings), exact.value, exact.stderr
+        (found,) = estimate(problem, [state], settings)
+        yield nbeta, *found, exact.value, exact.stderr
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ontogeny.problems import untrained
+from ontogeny.problems.exact import quadratic
 from ontogeny.records import Curve
 from ontogeny.storage import load_record
 from ontogeny.training import Descent, Training, checkpoint_steps, one_cycle, spread, train
@@ -216,3 +217,21 @@ def test_the_initial_weights_are_the_seeds(tmp_path):
         descent.model.parameters(), untrained(line(), SHORT.seed).parameters(), strict=True
     ):
         assert torch.equal(a, b)
+
+
+def test_plain_gradient_descent_is_its_equation(tmp_path):
+    problem = quadratic([2.0, 6.0])
+    descent = Descent(
+        problem,
+        Training(steps=9, batch_size=1, learning_rate=0.1, schedule="constant", optimizer="sgd"),
+    )
+    descent.model.load_state_dict({"weights": torch.tensor([1.0, 1.0]).double()})
+    for _ in range(3):
+        descent.descend()
+    expected = [(1 - 0.1 * 2) ** 3, (1 - 0.1 * 6) ** 3]
+    assert descent.model.weights.tolist() == pytest.approx(expected, rel=1e-14)
+    descent.save(tmp_path / "state.safetensors")  # there are no moments
+    again = Descent(problem, descent.training)
+    again.restore(tmp_path / "state.safetensors")
+    assert again.step == 3
+    assert torch.equal(again.model.weights, descent.model.weights)
