@@ -27,6 +27,7 @@ def test_values_in_order_are_not_changed():
     np.testing.assert_array_equal(steps, rows[:, 0])
     np.testing.assert_array_equal(values, rows[:, 1:])
     assert said == []
+    assert by_step(rows[:0])[1].shape == (0, 2)
 
 
 def test_zeros_are_in_any_unit(tmp_path):

@@ -78,7 +78,8 @@ def by_step(
         said.append(f"{several:,} steps have several values; averaged")
     # Each is divided first: so the mean of values that are nearly too large is none.
     columns = (table[:, 1:] / counts[place, None]).T
-    values = np.stack([np.bincount(place, one, len(steps)) for one in columns], axis=1)
+    # Of no rows the sums would be whole numbers.
+    values = np.stack([np.bincount(place, one, len(steps)) for one in columns], axis=1) + 0.0
     return steps.astype(int), values, said
 
 
