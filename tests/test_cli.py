@@ -89,7 +89,7 @@ def test_stages_stand_in_a_file_for_machines(finished):
     assert found["stages"][0]["start"] == 0
     assert found["stages"][-1]["end"] == 39
     expected = {"name", "start", "end", "type", "delta_loss", "delta_llc", "delta_llc_stderr"}
-    expected |= {"type_probability", "delta_loss_stderr", "evidence", "formed"}
+    expected |= {"type_probability", "delta_loss_stderr", "evidence", "formed", "arrival"}
     for stage in found["stages"]:
         assert set(stage) == expected
         assert stage["type"] in {"A", "B"}
