@@ -197,8 +197,8 @@ def _turns_in_plane(
     depths[inner] = _depths(paths, path, node, normals[inner])
     depths[depths < ROUNDING * np.abs(paths).max(axis=(1, 2), initial=0)[:, None]] = 0
     centers = paths + np.where(np.isfinite(radii), radii, 0)[..., None] * normals
-    with np.errstate(divide="ignore"):
-        sharpness = np.where(inner, depths**2 / np.hypot(radii, span), 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sharpness = np.where(depths > 0, depths**2 / np.hypot(radii, span), 0)
     best = _sharpest_near(sharpness, places)
     row = np.arange(len(paths))[:, None]
     known = sharpness[row, best] > 0
