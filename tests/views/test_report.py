@@ -228,6 +228,19 @@ def test_what_formed_who_agrees_and_what_it_depends_on_are_there():
     assert len(marks) == len(figure_data(page_of_full())["figure-stages"]["wide"]["shapes"])
 
 
+def test_a_stage_says_what_in_it_is_in_doubt():
+    report = full()
+    ends = tuple(Milestone(stage.end, 1, 2, 0.9, "plateau") for stage in report.stages[:-1])
+    gone = (None, *(one.step for one in ends[1:]))
+    doubtful = tuple(replace(one, verdict="suspect") for one in report.diagnoses)
+    report = replace(report, milestones=ends, variations=(Variation("4 SE", gone, ()),))
+    assert stage_table(report)[0].caution == "Its end is not there with 4 SE."
+    assert stage_table(report)[1].caution == ""
+    every = stage_table(replace(report, diagnoses=doubtful))[-1]
+    inside = sum(one.step >= report.stages[-1].start for one in doubtful)
+    assert every.caution == f"{inside} of {inside} estimates in it are in doubt."
+
+
 def test_the_stage_table_knows_how_each_stage_ends():
     rows = stage_table(full())
     assert len(rows[0]) == len(STAGE_HEADINGS)

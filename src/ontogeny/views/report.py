@@ -65,6 +65,7 @@ class StageRow(NamedTuple):
     agrees: str
     formed: str
     arrival: str
+    caution: str
 
 
 STAGE_HEADINGS = StageRow(
@@ -79,6 +80,7 @@ STAGE_HEADINGS = StageRow(
     agrees="Probes that agree on the end",
     formed="What moved most",
     arrival="Critical point at its end",
+    caution="Caution",
 )
 
 
@@ -119,7 +121,7 @@ def stage_table(report: Report) -> list[StageRow]:
         >>> ends = (Milestone(1500, 1300, 1800, 0.97, "plateau", ("loss",)),)
         >>> report = Report("", milestones=ends, stages=stages, probes=("loss", "PC1"))
         >>> stage_table(report)[0][4:]
-        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2 probes)', '', '')
+        ('−0.320', '+21.40 ± 0.80', '1,300 to 1,800', '0.97', 'loss (1 of 2 probes)', '', '', '')
     """
     ends = {milestone.step: milestone for milestone in report.milestones}
     return [
@@ -132,10 +134,30 @@ def stage_table(report: Report) -> list[StageRow]:
             delta_llc=measured(stage.delta_llc, stage.delta_llc_stderr, signed=True),
             formed=stage.formed,
             arrival=arrival_sentence(stage.arrival),
+            caution=" ".join(filter(None, (_doubts(report, stage), _lost(report, stage)))),
             **_end_of_stage(ends.get(stage.end), report.probes),
         )
         for stage in report.stages
     ]
+
+
+def _doubts(report: Report, stage: Stage) -> str:
+    """How many of the estimates in a stage are in doubt, if it is more than half."""
+    inside = [one for one in report.diagnoses if stage.start <= one.step <= stage.end]
+    doubtful = sum(one.verdict != "ok" for one in inside)
+    if 2 * doubtful <= len(inside):
+        return ""
+    return f"{doubtful} of {len(inside)} estimates in it are in doubt."
+
+
+def _lost(report: Report, stage: Stage) -> str:
+    """The readings in which the end of a stage is not there."""
+    ends = [one.step for one in kept_milestones(report)]
+    if stage.end not in ends:
+        return ""
+    k = ends.index(stage.end)
+    lost = [one.what for one in report.variations if one.steps[k] is None]
+    return f"Its end is not there with {' or '.join(lost)}." if lost else ""
 
 
 def arrival_sentence(arrival: Arrival | None) -> str:
