@@ -84,7 +84,7 @@ def _quick(seed: int, device: str) -> Plan:
         seed=seed,
     )
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 28, 16)),
+        (sample_chains, sampler, spread(steps, 44, 16)),
         (measure_metrics, Metrics(examples=256), steps),
         (record_outputs, FixedBatch(examples=256), steps),
         (record_references, FixedBatch(examples=256), steps[:1]),
