@@ -1,6 +1,6 @@
 """Ten runs of a small system: is every critical point it passes found by the stage rule, in order?
 
-python benchmarks/small_systems.py superposition|linear [--preset quick] [--seeds 10] [--folder F]
+python benchmarks/small_systems.py [superposition|linear] [--preset quick] [--seeds 10] [--folder F]
 
 A run *rests* at a known critical point where that is the nearest for at least a fifth of a unit of
 log-step and was closer than a fifth of a unit of weights. Each rest between the first and the last
@@ -55,17 +55,12 @@ def judge(report):
     return visited, inner, len(steps) - matched
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("system", choices=["superposition", "linear"])
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--folder", type=Path, default=Path("runs"))
-    given = parser.parse_args()
-    for seed in range(given.seeds):
-        folder = given.folder / f"{given.system}-{given.preset}-seed{seed}"
+def measure(system, preset, seeds, root):
+    """Run some seeds of a system, and print what became of each."""
+    for seed in range(seeds):
+        folder = root / f"{system}-{preset}-seed{seed}"
         wall = time.perf_counter()
-        train_as_planned(SYSTEMS[given.system](given.preset, seed), folder)
+        train_as_planned(SYSTEMS[system](preset, seed), folder)
         measure_as_planned(folder)
         report = read_run(folder)
         wall = time.perf_counter() - wall
@@ -75,7 +70,7 @@ if __name__ == "__main__":
         off = max(abs(loss / exact[name] - 1) for name, *_, loss in visited if exact[name])
         found = sum(bool(one) for one in inner)
         print(
-            f"seed {seed}: {path}; {found} of {len(inner)} inner rests found at "
+            f"{system}, seed {seed}: {path}; {found} of {len(inner)} inner rests found at "
             f"{[one[0] for one in inner if one]}, {spurious} spurious; loss at most "
             f"{100 * off:.2g} % off; {wall:.0f} s",
             flush=True,
@@ -88,6 +83,18 @@ if __name__ == "__main__":
                 f"({one.distance:.2g} away), {llc}, exact {one.point.learning_coefficient}",
                 flush=True,
             )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("system", nargs="?", choices=["superposition", "linear"])
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--folder", type=Path, default=Path("runs"))
+    given = parser.parse_args()
+    systems = [given.system] if given.system else ["superposition", "linear"]
+    for system in systems:
+        measure(system, given.preset, given.seeds, given.folder)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(one.ru_utime + one.ru_stime for one in used) / given.seeds
+    cpu = sum(one.ru_utime + one.ru_stime for one in used) / given.seeds / len(systems)
     print(f"{cpu:.0f} s of CPU for each run")

@@ -5,7 +5,7 @@ python experiments/language_seeds.py RUN [RUN ...]
 For each run of `ontogeny run language`: the stages that the rule found, the step at which each
 score has made half of its way, and where it ends. A score's way is from its value where the bigram
 score is lowest to its last; for the bigram score it is from the first value to the lowest. Of the
-heads' scores that of the best head counts, and the last value is the median of nine.
+heads' scores that of the best head at each step counts, and the last value is the median of nine.
 """
 
 import json
@@ -42,9 +42,7 @@ def read(folder):
     middle = (score[0] + score[lowest]) / 2
     half, last = {"bigram": int(steps[np.flatnonzero(score <= middle)[0]])}, {}
     for name, key in FORMED.items():
-        values = curves[key].values
-        best = int(np.argmax(np.median(values[-LAST:], axis=0)))
-        half[name], last[name] = half_way(steps, values[:, best], steps[lowest])
+        half[name], last[name] = half_way(steps, curves[key].values.max(axis=1), steps[lowest])
     return stages, half, last
 
 

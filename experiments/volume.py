@@ -2,7 +2,7 @@
 
 python experiments/volume.py PICTURE.html
 
-Four potentials in two dimensions, from regular to singular, with weights drawn evenly from a square
+Five potentials in two dimensions, from regular to singular, with weights drawn evenly from a square
 around the minimum. The slope in the picture is λ; where two powers share the maximum, a logarithm
 bends the line and the slope comes near λ only slowly.
 """

@@ -180,14 +180,19 @@ def test_beyond_four_corners_lambda_is_half_the_rank_of_the_hessian(features, na
     assert point.learning_coefficient == (eigenvalues > 1e-6).sum() / 2
 
 
-@pytest.mark.parametrize("point", critical_points(), ids=lambda point: point.name)
-def test_nothing_near_a_minimum_is_lower_and_from_a_saddle_there_is_a_way_down(point):
-    state = critical_point(point.name)
-    x = torch.cat([state["weights"].flatten(), state["bias"]])
+def test_descent_comes_back_to_minima_and_leaves_saddles():
+    """The way down from a saddle may be a narrow cone, which no random step meets."""
+    points = critical_points()
+    states = [critical_point(point.name) for point in points]
+    x = torch.stack([torch.cat([one["weights"].flatten(), one["bias"]]) for one in states])
     random = torch.Generator().manual_seed(0)
-    steps = 1e-4 * torch.randn(4000, 18, generator=random, dtype=torch.float64)
-    rise = torch.func.vmap(flat_loss)(x + steps) - point.loss
-    assert bool((rise > -1e-15).all()) == point.minimum
+    x = x[:, None] + 1e-2 * torch.randn(len(points), 8, 18, generator=random, dtype=torch.float64)
+    x, start = x.flatten(0, 1), torch.tensor([point.loss for point in points])
+    slope = torch.func.vmap(torch.func.grad(flat_loss))
+    for _ in range(2000):
+        x = x - 1.0 * slope(x)
+    lowest = torch.func.vmap(flat_loss)(x).view(len(points), 8).min(dim=1).values
+    assert (lowest > start - 1e-6).tolist() == [point.minimum for point in points]
 
 
 @pytest.mark.parametrize("name", ["4", "4+", "4++"])

@@ -332,7 +332,7 @@ def critical_points(features: int = 6, hidden: int = 2) -> tuple[CriticalPoint, 
     found = []
     for corners in known_corners(features, hidden):
         state = weights_of(corners, features, hidden)
-        minimum = corners.k >= 2 * hidden or (corners.k == 3 and hidden == 2) or not corners.plus
+        minimum = corners.k >= 2 * hidden or not corners.plus
         found.append(
             CriticalPoint(
                 name=corners.name,
