@@ -365,7 +365,10 @@ def test_where_a_layer_has_full_rank_it_is_half_the_rank_of_the_hessian(network)
     ("call", "message"),
     [
         (lambda: deep_linear([3]), "two widths or more"),
-        (lambda: deep_linear([3, 0, 3]), "all positive"),
+        (lambda: deep_linear([3, 0, 3]), "positive whole numbers"),
+        (lambda: deep_linear([3, 3, 3], [1.0, 0.0]), "singular values must be positive"),
+        (lambda: deep_linear([3, 3, 3], [math.nan]), "singular values must be positive"),
+        (lambda: deep_linear([3, 3, 3], [1.0], -1.0), "initial_scale must be at least 0"),
         (lambda: deep_linear([3, 3, 2], [1.0] * 3), "cannot have rank 3"),
         (lambda: minimum([3, 1, 3], 2), "cannot have ranks"),
         (lambda: minimum([3, 3, 3], 2, [1, 2]), "product of rank 2"),

@@ -130,7 +130,8 @@ def test_its_metrics_are_exact():
         (lambda: superposition(features=1, hidden=2), "at least as many features"),
         (lambda: superposition(hidden=0), "one dimension or more"),
         (lambda: superposition(start="9-gon"), "there are 0, 0"),
-        (lambda: superposition(examples=-1), "must not be negative"),
+        (lambda: superposition(examples=-1), "examples must be a whole number"),
+        (lambda: superposition(shrink=np.nan), "must be finite"),
         (lambda: critical_point("4++++"), "is called '4"),
     ],
 )

@@ -67,8 +67,9 @@ def deep_linear(
         entries of their product; on its data sets `rank_0`, … the teacher is truncated.
 
     Raises:
-        ValueError: There are fewer than two widths, one is not positive, or the teacher has more
-            singular values than its shape allows.
+        ValueError: There are fewer than two widths, one is no positive whole number, a singular
+            value or the scale is impossible, or the teacher has more singular values than its shape
+            allows.
 
     Examples:
         Two layers that are zero miss all of a teacher of rank 2: L = 2 / ((4 + 2) · 3).
@@ -79,6 +80,10 @@ def deep_linear(
         2.0
     """
     check_widths(widths, len(singular_values))
+    if not all(0 < value < math.inf for value in singular_values):
+        raise ValueError(f"singular values must be positive, not {list(singular_values)}")
+    if not 0 <= initial_scale < math.inf:
+        raise ValueError(f"initial_scale must be at least 0, not {initial_scale}")
     teachers = truncated_teachers(widths, singular_values)
 
     def drawn_from(teacher: Tensor) -> Callable[[int, torch.Generator], Batch]:
@@ -228,8 +233,12 @@ def loss_scale(widths: Sequence[int]) -> float:
 
 def check_widths(widths: Sequence[int], rank: int) -> None:
     """Whether there is such a network with a minimum of such a rank."""
-    if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"a network needs two widths or more, all positive, not {list(widths)}")
+    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
+        raise ValueError(
+            f"a network needs two widths or more, positive whole numbers, not {list(widths)}"
+        )
+    if int(rank) != rank:
+        raise ValueError(f"a rank is a whole number, not {rank}")
     if not 0 <= rank <= min(widths[0], widths[-1]):
         raise ValueError(f"a teacher from {widths[0]} to {widths[-1]} cannot have rank {rank}")
 

@@ -87,8 +87,12 @@ def superposition(
         True
     """
     check_sizes(features, hidden)
-    if examples < 0 or not 0 <= jitter < math.inf:
-        raise ValueError(f"examples ({examples}) and jitter ({jitter}) must not be negative")
+    if examples < 0 or int(examples) != examples:
+        raise ValueError(f"examples must be a whole number, 0 or more, not {examples}")
+    if not (0 <= jitter < math.inf and math.isfinite(shrink)):
+        raise ValueError(
+            f"jitter ({jitter}) and shrink ({shrink}) must be finite, jitter from 0 on"
+        )
     first = critical_point(start or "0", features, hidden)
     known = critical_points(features, hidden)
     data = "all" if examples else "population"
@@ -143,6 +147,8 @@ def parameters_of(model: nn.Module) -> tuple[Tensor, Tensor]:
 
 def check_sizes(features: int, hidden: int) -> None:
     """Whether there are so many features and dimensions, and something to squeeze."""
+    if int(features) != features or int(hidden) != hidden:
+        raise ValueError(f"features ({features}) and hidden ({hidden}) must be whole numbers")
     if hidden < 1 or features < hidden:
         raise ValueError(
             "superposition needs one dimension or more and at least as many features, not "
