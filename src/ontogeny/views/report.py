@@ -167,7 +167,7 @@ def arrival_sentence(arrival: Arrival | None) -> str:
         >>> from ontogeny.records import CriticalPoint
         >>> point = CriticalPoint("rank 1", 0.25, 8.0, minimum=False, data="rank_1")
         >>> arrival_sentence(Arrival(point, 99, 0.034, loss=0.255, llc=7.9, llc_stderr=0.12))
-        'rank 1, 0.034 away, loss 2 % above; no minimum; on rank 1 the LLC is 7.90 ± 0.12, exact 8'
+        'rank 1, 0.034 away, loss 2 % above; not a minimum; on rank 1 the LLC is 7.90 ± 0.12, exact 8'
         >>> arrival_sentence(None)
         ''
     """
@@ -178,7 +178,7 @@ def arrival_sentence(arrival: Arrival | None) -> str:
     if math.isfinite(arrival.loss) and point.loss > 0:
         parts[0] += f", loss {percent_above(arrival.loss / point.loss - 1)}"
     if not point.minimum:
-        parts.append("no minimum")
+        parts.append("not a minimum")
     exact = point.learning_coefficient
     if math.isfinite(arrival.llc):
         on_data = f"on {point.data.replace('_', ' ')} the" if point.data else "the"
