@@ -166,8 +166,8 @@ def arrival_sentence(arrival: Arrival | None) -> str:
     Examples:
         >>> from ontogeny.records import CriticalPoint
         >>> point = CriticalPoint("rank 1", 0.25, 8.0, minimum=False, data="rank_1")
-        >>> arrival_sentence(Arrival(point, 99, 0.03, loss=0.255, llc=7.9, llc_stderr=0.12))
-        'rank 1, 0.03 away, loss 2 % above; not a minimum; on rank 1 the LLC is 7.90 ± 0.12, exact 8'
+        >>> arrival_sentence(Arrival(point, 99, 0.1, loss=0.255, llc=7.0, llc_stderr=0.1))
+        'rank 1, 0.1 away, loss 2 % above; not a minimum; on rank 1 the LLC is 7.00 ± 0.10, exact 8'
         >>> arrival_sentence(None)
         ''
     """
