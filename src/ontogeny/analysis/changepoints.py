@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ontogeny.analysis.curves import SmoothCurve
+from ontogeny.analysis.milestones import extremes
 
 # A change of slope counts if it exceeds this many of its standard errors,
 SIGMAS = 3.0
@@ -62,27 +63,16 @@ def find_changepoints(smooth: SmoothCurve) -> tuple[Changepoint, ...]:
     slope = np.gradient(smooth.mean, x)
     if not np.ptp(slope) > 0:
         return ()
-    return tuple(
-        _between(smooth, slope, slopes, *swing) for swing in pairwise(_extremes(slope, slopes))
-    )
 
+    def least(at: Int[np.ndarray, " end"]) -> Float[np.ndarray, " swing"]:
+        errors = np.diff(slopes[:, at], axis=1).std(axis=0)
+        swing: Float[np.ndarray, " swing"] = np.maximum(SIGMAS * errors, NOTABLE * np.ptp(slope))
+        return swing
 
-def _extremes(
-    slope: Float[np.ndarray, " grid"], slopes: Float[np.ndarray, "draw grid"]
-) -> list[int]:
-    """Both ends, and the extremes of the slope between swings that count; nothing if none does."""
-    way = np.diff(slope)
-    ends = [0, *(np.flatnonzero(way[:-1] * way[1:] < 0) + 1).tolist(), len(slope) - 1]
-    while True:
-        swings = np.diff(slope[ends])
-        errors = np.diff(slopes[:, ends], axis=1).std(axis=0)
-        least = np.maximum(SIGMAS * errors, NOTABLE * np.ptp(slope))
-        weakest = int(np.argmin(np.abs(swings) / least))
-        if abs(swings[weakest]) > least[weakest]:
-            return ends
-        if len(ends) == 2:
-            return []
-        del ends[max(weakest, 1) : min(weakest + 2, len(ends) - 1)]
+    ends = np.array(extremes(slope, least))
+    if (np.abs(np.diff(slope[ends])) < least(ends)).any():
+        return ()  # a single swing, that does not count
+    return tuple(_between(smooth, slope, slopes, *swing) for swing in pairwise(ends.tolist()))
 
 
 def _between(

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter1d
 
 from ontogeny.analysis.process import Process, fit_process, posterior
+from ontogeny.analysis.robust import surprises
 from ontogeny.analysis.threads import on_one_thread
 from ontogeny.records import Curve
 
@@ -45,7 +46,6 @@ class SmoothCurve:
         stderr: Their standard errors, differences between chains included.
         slope: Derivative of the mean by $\log(\text{step} + 1)$, in the curve's unit.
         slope_stderr: Its standard errors, differences between chains included.
-        length_scale: Fitted length scale, in units of $x$.
         noise: Median standard deviation of the noise beyond the errors that were known.
         correlation: Of the known errors of neighbouring points, as it was fitted; 0 without any.
         functions: Functions that the curve might be: draws from the posterior, chains resampled.
@@ -59,7 +59,6 @@ class SmoothCurve:
     stderr: Float[np.ndarray, " grid"]
     slope: Float[np.ndarray, " grid"]
     slope_stderr: Float[np.ndarray, " grid"]
-    length_scale: float
     noise: float
     correlation: float
     functions: Float[np.ndarray, "draw grid"]
@@ -163,7 +162,6 @@ def smooth_curve(
         stderr=functions.std(axis=0),
         slope=np.gradient(mean, x, edge_order=2),
         slope_stderr=np.gradient(functions, x, axis=1, edge_order=2).std(axis=0),
-        length_scale=stretch * process.length_scale,
         noise=scale * float(np.median(process.noise)),
         correlation=process.correlation,
         functions=functions,
@@ -357,11 +355,8 @@ def _own_variance(
     Each offset is compared with the line through its two neighbours; five points are averaged,
     since a handful of chains says little about a variance.
     """
-    gaps = np.diff(x)
-    share = gaps[:-1] / np.maximum(gaps[:-1] + gaps[1:], np.finfo(float).tiny)
-    line = (1 - share) * offsets[:, :-2] + share * offsets[:, 2:]
-    surprise = (offsets[:, 1:-1] - line) ** 2 / (1 + share**2 + (1 - share) ** 2)
-    variance = np.pad(surprise.mean(axis=0) / len(offsets), 3, mode="edge")
+    variance = (surprises(x, offsets) ** 2).mean(axis=0) / len(offsets)
+    variance = np.pad(variance, 3, mode="edge")
     return np.convolve(variance, np.full(5, 0.2), mode="valid")
 
 

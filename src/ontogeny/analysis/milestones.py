@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -211,7 +211,7 @@ def _places(
     values: Float[np.ndarray, " grid"], errors: _Errors, flatness: float, ease: float = 1.0
 ) -> list[int]:
     """Where the rule finds milestones in a function, in order."""
-    ends = _turns(values, errors, ease)
+    ends = extremes(values, lambda at: ease * errors.turn[at[:-1], at[1:]])
     found: list[int] = []
     for start, end in pairwise(ends):
         found += _plateaus(values, (start, end), errors, flatness, ease)
@@ -219,21 +219,27 @@ def _places(
     return found[:-1]
 
 
-def _turns(values: Float[np.ndarray, " grid"], errors: _Errors, ease: float) -> list[int]:
+def extremes(
+    values: Float[np.ndarray, " grid"],
+    least: Callable[[Int[np.ndarray, " end"]], Float[np.ndarray, " change"]],
+) -> list[int]:
     """Both ends of a function, and its extrema between changes that count.
 
     The least of the changes goes first, and with it the two extrema that it parts.
+
+    Args:
+        values: The function.
+        least: What the changes between some places must come to.
     """
     slope = np.diff(values)
     ends = [0, *(np.flatnonzero(slope[:-1] * slope[1:] < 0) + 1).tolist(), len(values) - 1]
     while len(ends) > 2:
         at = np.array(ends)
-        clear = np.abs(np.diff(values[at])) / errors.turn[at[:-1], at[1:]]
-        least = int(np.argmin(clear))
-        if clear[least] >= ease:
+        clear = np.abs(np.diff(values[at])) / least(at)
+        weakest = int(np.argmin(clear))
+        if clear[weakest] >= 1:
             break
-        first = max(least, 1)
-        del ends[first : min(least + 2, len(ends) - 1)]
+        del ends[max(weakest, 1) : min(weakest + 2, len(ends) - 1)]
     return ends
 
 

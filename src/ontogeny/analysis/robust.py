@@ -29,6 +29,21 @@ def running_median(values: Float[np.ndarray, " step"]) -> Float[np.ndarray, " st
     return medians
 
 
+def surprises(
+    x: Real[np.ndarray, " step"], values: Float[np.ndarray, "*row step"]
+) -> Float[np.ndarray, "*row inner"]:
+    """How far values lie from the lines through their two neighbours, but for the ends.
+
+    Scaled such that independent noise keeps its variance.
+    """
+    gaps = np.diff(x)
+    share = gaps[:-1] / np.maximum(gaps[:-1] + gaps[1:], np.finfo(float).tiny)
+    line = (1 - share) * values[..., :-2] + share * values[..., 2:]
+    found: Float[np.ndarray, "*row inner"]
+    found = (values[..., 1:-1] - line) / np.sqrt(1 + share**2 + (1 - share) ** 2)
+    return found
+
+
 def scatter(x: Real[np.ndarray, " step"], values: Float[np.ndarray, " step"]) -> float:
     """The standard deviation of a value, from how far values lie from lines through neighbours.
 
@@ -40,13 +55,7 @@ def scatter(x: Real[np.ndarray, " step"], values: Float[np.ndarray, " step"]) ->
         >>> scatter(np.array([0, 1, 2, 6]), np.array([0.0, 1.0, 2.0, 6.0]))
         0.0
     """
-    if len(x) < 3:
-        return np.nan
-    gaps = np.diff(x)
-    share = gaps[:-1] / np.maximum(gaps[:-1] + gaps[1:], np.finfo(float).tiny)
-    line = (1 - share) * values[:-2] + share * values[2:]
-    away = np.abs(values[1:-1] - line) / np.sqrt(1 + share**2 + (1 - share) ** 2)
-    return NORMAL * float(np.median(away))
+    return NORMAL * float(np.median(np.abs(surprises(x, values)))) if len(x) > 2 else np.nan
 
 
 def wild_rows(rows: Float[np.ndarray, "step column"]) -> Int[np.ndarray, " wild"]:

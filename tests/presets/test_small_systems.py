@@ -1,4 +1,4 @@
-"""The plans of superposition are what the preset promises."""
+"""The plans of the systems whose critical points are known are what the presets promise."""
 
 import json
 from dataclasses import replace
@@ -7,17 +7,19 @@ import pytest
 
 from ontogeny.analysis import read_run
 from ontogeny.plans import measure_as_planned, plan_as_json, train_as_planned
-from ontogeny.presets import plan_superposition
+from ontogeny.presets import plan_linear, plan_superposition
 from ontogeny.probes import Sampler, sample_chains
 from ontogeny.training import checkpoint_steps
 
 SIZES = ["quick", "standard", "paper"]
-START = "0++++++"
+STARTS = [(plan_linear, "rank 0"), (plan_superposition, "0++++++")]
+each_plan = pytest.mark.parametrize("make", [plan_linear, plan_superposition])
 
 
+@each_plan
 @pytest.mark.parametrize("size", SIZES)
-def test_everything_is_asked_at_checkpoints_that_there_will_be(size):
-    plan = plan_superposition(size, seed=3)
+def test_everything_is_asked_at_checkpoints_that_there_will_be(size, make):
+    plan = make(size, seed=3)
     kept = set(checkpoint_steps(plan.training).tolist())
     for *_, steps in (*plan.measurements, *plan.refined):
         assert set(steps.tolist()) <= kept
@@ -27,22 +29,25 @@ def test_everything_is_asked_at_checkpoints_that_there_will_be(size):
     assert len(names) == len(set(names))
 
 
+@each_plan
 @pytest.mark.parametrize("size", SIZES)
-def test_the_seed_is_that_of_training_and_sampling(size):
-    plan = plan_superposition(size, seed=3)
+def test_the_seed_is_that_of_training_and_sampling(size, make):
+    plan = make(size, seed=3)
     assert plan.training.seed == 3
     samplers = [one for _, one, _ in plan.measurements if isinstance(one, Sampler)]
     assert {one.seed for one in (*samplers, *(one for one, _ in plan.refined))} == {3}
 
 
+@each_plan
 @pytest.mark.parametrize("size", SIZES)
-def test_every_critical_point_names_a_data_set_that_there_is(size):
-    problem = plan_superposition(size, seed=0).problem
+def test_every_critical_point_names_a_data_set_that_there_is(size, make):
+    problem = make(size, seed=0).problem
     assert {point.data for point in problem.critical_points} - {""} <= set(problem.datasets)
 
 
-def test_a_short_run_names_the_critical_points_it_rests_at(tmp_path):
-    plan = plan_superposition("quick", seed=0)
+@pytest.mark.parametrize(("make", "start"), STARTS)
+def test_a_short_run_names_the_critical_points_it_rests_at(make, start, tmp_path):
+    plan = make("quick", seed=0)
     training = replace(plan.training, steps=60, log_checkpoints=12, linear_checkpoints=4)
     kept = checkpoint_steps(training)
     few = {"draws": 20, "burn_in": 10, "block": 10, "chains": 2}
@@ -56,5 +61,5 @@ def test_a_short_run_names_the_critical_points_it_rests_at(tmp_path):
     measure_as_planned(tmp_path)
     found = read_run(tmp_path)
     assert found.critical_points == tuple(plan.problem.critical_points)
-    assert found.departure.point.name == START
+    assert found.departure.point.name == start
     assert all(stage.arrival for stage in found.stages)
