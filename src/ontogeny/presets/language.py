@@ -111,15 +111,14 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         sites=20,
     )
     training = Training(
-        steps=16_000,
+        steps=12_000,
         batch_size=16,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         schedule="constant",
         weight_decay=0.05,
         log_checkpoints=100,
         linear_checkpoints=100,
         seed=seed,
-        threads=2,
         device=device,
     )
     steps = checkpoint_steps(training)
