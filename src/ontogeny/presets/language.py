@@ -60,23 +60,26 @@ def _address(source: str) -> str:
 
 
 def _quick(seed: int, device: str) -> Plan:
-    problem = language(d_vocab=20, n_ctx=48, triggers=4, sharpness=1.5, second_order=2.5, sites=4)
+    problem = language(
+        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.5, sites=4
+    )
     training = Training(
-        steps=2400,
+        steps=3000,
         batch_size=32,
         schedule="constant",
         weight_decay=0.05,
         log_checkpoints=90,
         linear_checkpoints=90,
+        fused_attention=True,
         seed=seed,
         device=device,
     )
     steps = checkpoint_steps(training)
     sampler = Sampler(
-        step_size=1e-4,
+        step_size=1.5e-4,
         nbeta=200.0,
         localization=200.0,
-        draws=80,
+        draws=120,
         burn_in=20,
         batch_size=32,
         pairing=2,
@@ -84,15 +87,15 @@ def _quick(seed: int, device: str) -> Plan:
         seed=seed,
     )
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 44, 16)),
-        (measure_metrics, Metrics(examples=256), steps),
+        (sample_chains, sampler, spread(steps, 26, 24)),
+        (measure_metrics, Metrics(examples=512), steps),
         (record_outputs, FixedBatch(examples=256), steps),
         (record_references, FixedBatch(examples=256), steps[:1]),
         (record_passages, FixedBatch(examples=6), steps),
     )
     notes = (
         "The language is synthetic. What follows a token depends on it and, through a fixed table, "
-        "on the token before it; but in each row four of the twenty tokens are triggers, whose "
+        "on the token before it; but in each row three of the twenty tokens are triggers, whose "
         "successors are drawn afresh for the row. The first needs a table of bigrams and a "
         "previous-token head, the second an induction head.",
     )

@@ -21,6 +21,7 @@ from ontogeny.probes.samplers import (
     relaxation,
     step_sizes,
 )
+from ontogeny.problems.attention import fused_attention
 from ontogeny.problems.problem import Batch, Problem, StateDict, on_data
 from ontogeny.records import Chains
 from ontogeny.streams import random_stream
@@ -84,8 +85,9 @@ def sample_chains(problem: Problem, step: int, state: StateDict, settings: Sampl
     parameters = landscape.start.shape[-1]
     blocks: list[list[Block]] = [[] for _ in walks]
     for look in looks(settings):
-        for found, rest in zip(blocks, walks, strict=True):
-            found.extend(block for block, _ in islice(rest, look - len(found)))
+        with fused_attention():  # losses and gradients are all that a chain needs
+            for found, rest in zip(blocks, walks, strict=True):
+                found.extend(block for block, _ in islice(rest, look - len(found)))
         chains = chains_of(step, blocks, look, parameters, settings)
         if is_precise(chains, settings.precision):
             break
