@@ -68,8 +68,8 @@ def _quick(seed: int, device: str) -> Plan:
         batch_size=32,
         schedule="constant",
         weight_decay=0.05,
-        log_checkpoints=90,
-        linear_checkpoints=90,
+        log_checkpoints=70,
+        linear_checkpoints=70,
         fused_attention=True,
         seed=seed,
         device=device,
@@ -79,7 +79,7 @@ def _quick(seed: int, device: str) -> Plan:
         step_size=1.5e-4,
         nbeta=200.0,
         localization=200.0,
-        draws=120,
+        draws=100,
         burn_in=20,
         batch_size=32,
         pairing=2,
@@ -87,7 +87,7 @@ def _quick(seed: int, device: str) -> Plan:
         seed=seed,
     )
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 26, 24)),
+        (sample_chains, sampler, spread(steps, 24, 20)),
         (measure_metrics, Metrics(examples=512), steps),
         (record_outputs, FixedBatch(examples=256), steps),
         (record_references, FixedBatch(examples=256), steps[:1]),
@@ -125,9 +125,10 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         device=device,
     )
     steps = checkpoint_steps(training)
+    looked_at, sampled = spread(steps, 60, 40), spread(steps, 30, 16)
     sampler = Sampler(
         step_size=3e-4,
-        draws=100,
+        draws=140,
         burn_in=40,
         batch_size=8,
         pairing=2,
@@ -135,9 +136,9 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         seed=seed,
     )
     measurements: tuple[Measurement, ...] = (
-        (sample_chains, sampler, spread(steps, 40, 20)),
-        *at_every_checkpoint(Metrics(examples=128), FixedBatch(examples=500), steps),
-        (record_passages, FixedBatch(examples=3), spread(steps, 40, 20)),
+        (sample_chains, sampler, sampled),
+        *at_every_checkpoint(Metrics(examples=128), FixedBatch(examples=500), looked_at),
+        (record_passages, FixedBatch(examples=3), sampled),
     )
     notes = (
         "The text is small beside what the paper's model saw, and the model too: expect its bigram "

@@ -26,6 +26,7 @@ from ontogeny.metrics import (
     self_attention,
     weight_norm,
 )
+from ontogeny.problems.attention import fused_attention
 from ontogeny.problems.language_data import Source
 from ontogeny.problems.language_transformer import Attention, LanguageModel
 from ontogeny.problems.problem import Row
@@ -93,10 +94,11 @@ def losses_of(
 ) -> Float[Tensor, "row next"]:
     """Losses of many rows, some at a time: their logits together would not fit into memory."""
     size = max(1, CHUNK // (tokens.shape[1] * model.W_U.shape[1]))
-    parts = [
-        next_token_losses(model.unembed(model.residual(rows, positions=positions)), rows)
-        for rows in torch.split(tokens, size)
-    ]
+    with fused_attention():
+        parts = [
+            next_token_losses(model.unembed(model.residual(rows, positions=positions)), rows)
+            for rows in torch.split(tokens, size)
+        ]
     return torch.cat(parts)
 
 
@@ -112,7 +114,8 @@ def bigrams(
     """
     rows = torch.arange(len(tokens), device=tokens.device)
     sites = torch.randint(1, tokens.shape[1], rows.shape, generator=generator, device=tokens.device)
-    x = torch.cat([model.residual(part) for part in torch.split(tokens, 256)])[rows, sites]
+    with fused_attention():
+        x = torch.cat([model.residual(part) for part in torch.split(tokens, 256)])[rows, sites]
     chances = source.chances(tokens[rows, sites])
     yield "bigram_score", ("",), average(cross_entropy(model.unembed(x), chances))
     yield "bigram_entropy", ("",), average(torch.special.entr(chances).sum(dim=-1))
