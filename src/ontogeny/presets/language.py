@@ -76,10 +76,10 @@ def _quick(seed: int, device: str) -> Plan:
     )
     steps = checkpoint_steps(training)
     sampler = Sampler(
-        step_size=1.5e-4,
+        step_size=2e-4,
         nbeta=200.0,
         localization=200.0,
-        draws=100,
+        draws=120,
         burn_in=20,
         batch_size=32,
         pairing=2,
