@@ -2,7 +2,8 @@
 
 python benchmarks/throughput.py [ROUNDS]
 
-Both train the quick language model, one after the other, several times over, on one thread.
+Both train the quick language model with fused attention, one after the other, several times over,
+on one thread.
 `train` also draws each batch from its own random stream, checks each loss, and keeps a checkpoint
 every dozen steps, as the quick preset does. Processor time counts: other work on the machine does
 not change it much.
@@ -18,6 +19,7 @@ import torch
 
 from ontogeny.presets import plan_language
 from ontogeny.problems import untrained
+from ontogeny.problems.attention import fused_attention
 from ontogeny.training import train
 
 STEPS = 400
@@ -35,7 +37,8 @@ def bare(problem, training):
     )
     generator = torch.Generator().manual_seed(0)
     for _ in range(training.steps):
-        loss = problem.loss(model, problem.batch(training.batch_size, generator)).mean()
+        with fused_attention():
+            loss = problem.loss(model, problem.batch(training.batch_size, generator)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
