@@ -54,15 +54,16 @@ def truncated(nbeta=1e4, localization=1.0):
         yield point.name, point.learning_coefficient, *found, exact.value, exact.stderr
 
 
-def under_the_whole_teacher(rank=1, localization=1.0):
-    """nβ, the estimate and Gibbs, at a saddle."""
+def under_the_whole_teacher(localization=1.0):
+    """Rank, nβ, −nβL, the estimate and Gibbs, at each saddle."""
     problem, teachers = deep_linear(WIDTHS, MODES), truncated_teachers(WIDTHS, MODES)
-    state = {f"layers.{i}": teachers[rank].sqrt() for i in range(2)}
-    for nbeta in (10.0, 100.0, 1000.0, 10_000.0):
-        exact = gibbs_excess(state, teachers[-1], nbeta, localization, (16, 600))
-        settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(20, 60))
-        (found,) = estimate(problem, [state], settings)
-        yield nbeta, *found, exact.value, exact.stderr
+    for rank, point in enumerate(saddles(WIDTHS, MODES)[:-1]):
+        state = {f"layers.{i}": teachers[rank].sqrt() for i in range(2)}
+        for nbeta in (10.0, 100.0, 1000.0, 10_000.0):
+            exact = gibbs_excess(state, teachers[-1], nbeta, localization, (16, 600))
+            settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(20, 60))
+            (found,) = estimate(problem, [state], settings)
+            yield point.name, nbeta, -nbeta * point.loss, *found, exact.value, exact.stderr
 
 
 if __name__ == "__main__":
@@ -92,9 +93,12 @@ if __name__ == "__main__":
             name=label,
         )
         figure.add_trace(points)
-    print("the whole teacher, at the saddle of rank 1: nβ, estimate, Gibbs")
-    for nbeta, value, stderr, gibbs, error in under_the_whole_teacher():
-        print(f"  {nbeta:g}: {value:.2f} ± {stderr:.2f}, {gibbs:.2f} ± {error:.2f}: not a minimum")
+    print("the whole teacher, at its saddles: rank, nβ, −nβL, estimate, Gibbs")
+    for name, nbeta, lost, value, stderr, gibbs, error in under_the_whole_teacher():
+        print(
+            f"  {name}, {nbeta:g}: {lost:.2f}, {value:.2f} ± {stderr:.2f}, "
+            f"{gibbs:.2f} ± {error:.2f}: not a minimum"
+        )
     figure.update_layout(template="plotly_white", width=620, height=520, showlegend=False)
     figure.update_layout(xaxis_title="exact λ", yaxis_title="estimate at finite nβ and γ")
     figure.write_html(sys.argv[1], config={"displayModeBar": False})
