@@ -43,7 +43,7 @@ def find_visits(distance: Curve, points: Sequence[CriticalPoint]) -> tuple[Visit
         points: Those that are known.
 
     Examples:
-        >>> far = np.array([[0.0, 9.0], [0.1, 8.0], [5.0, 4.0], [9.0, 0.1]])
+        >>> far = np.array([[0.0, 9.0], [0.05, 8.0], [5.0, 4.0], [9.0, 0.05]])
         >>> distance = Curve("distance_to", "", np.array([0, 1, 9, 99]), far, far, ("a", "b"))
         >>> known = CriticalPoint("a", 1.0), CriticalPoint("b", 0.5)
         >>> [(visit.point.name, visit.first, visit.last) for visit in find_visits(distance, known)]
