@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from ontogeny.analysis import estimate_llc
 from ontogeny.ground_truths import sampler_for
@@ -54,47 +55,65 @@ def truncated(nbeta=1e4, localization=1.0):
         yield point.name, point.learning_coefficient, *found, exact.value, exact.stderr
 
 
-def under_the_whole_teacher(rank=1, localization=1.0):
-    """nβ, the estimate and Gibbs, at a saddle."""
+def under_the_whole_teacher(localization=1.0):
+    """Rank, nβ, −nβL, the estimate and Gibbs, at each saddle."""
     problem, teachers = deep_linear(WIDTHS, MODES), truncated_teachers(WIDTHS, MODES)
-    state = {f"layers.{i}": teachers[rank].sqrt() for i in range(2)}
-    for nbeta in (10.0, 100.0, 1000.0, 10_000.0):
-        exact = gibbs_excess(state, teachers[-1], nbeta, localization, (16, 600))
-        settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(20, 60))
-        (found,) = estimate(problem, [state], settings)
-        yield nbeta, *found, exact.value, exact.stderr
+    for rank, point in enumerate(saddles(WIDTHS, MODES)[:-1]):
+        state = {f"layers.{i}": teachers[rank].sqrt() for i in range(2)}
+        for nbeta in (10.0, 100.0, 1000.0, 10_000.0):
+            exact = gibbs_excess(state, teachers[-1], nbeta, localization, (16, 600))
+            settings = sampler_for(exact.stiffness, nbeta, localization, chains=4, units=(20, 60))
+            (found,) = estimate(problem, [state], settings)
+            yield point.name, nbeta, -nbeta * point.loss, *found, exact.value, exact.stderr
+
+
+def draw(toy, linear):
+    """Each point's exact λ as a stroke, the estimate with its error, and Gibbs as a diamond."""
+    titles = "superposition, nβ = 10⁶, γ = 1000", "deep linear, nβ = 10⁴, γ = 1"
+    figure = make_subplots(cols=2, subplot_titles=titles, horizontal_spacing=0.08)
+    kinds = (
+        ("exact λ", 1, {"symbol": "line-ew", "size": 34, "line": {"width": 2, "color": "#d9731a"}}),
+        ("block Gibbs", 4, {"symbol": "diamond-open", "size": 11, "color": "#6b6b6b"}),
+        ("estimate", 2, {"size": 7, "color": "#154f80"}),
+    )
+    for column, rows in enumerate((toy, linear), start=1):
+        for label, place, marker in kinds:
+            shown = [row for row in rows if place < len(row)]
+            errors = [row[3] for row in shown] if label == "estimate" else None
+            scatter = go.Scatter(
+                x=[row[0] for row in shown], y=[row[place] for row in shown], mode="markers",
+                error_y={"array": errors}, marker=marker, name=label, showlegend=column == 2,
+            )  # fmt: skip
+            figure.add_trace(scatter, row=1, col=column)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(title_text="learning coefficient", row=1, col=1)
+    figure.update_layout(template="plotly_white", width=760, height=380)
+    return figure.update_layout(
+        legend={"orientation": "h", "y": -0.12}, margin={"l": 60, "r": 20, "t": 40, "b": 50}
+    )
+
+
+def print_rows(toy, linear, saddle):
+    """The numbers, and whether the sampler is within 3 standard errors and 1 % of Gibbs."""
+    print("superposition: name, λ, estimate, its error")
+    for name, exact, value, stderr in toy:
+        print(f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {100 * (value / exact - 1):+.1f} %")
+    print("deep linear, truncated teacher: rank, λ, estimate, Gibbs, off by, bar")
+    for name, exact, value, stderr, gibbs, error in linear:
+        bar = 3 * math.hypot(stderr, error) + 0.01 * gibbs
+        print(
+            f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {gibbs:.3f} ± {error:.3f}, "
+            f"{abs(value - gibbs):.3f}, {bar:.3f}; {100 * (value / exact - 1):+.1f} % off λ"
+        )
+    print("the whole teacher, at its saddles: rank, nβ, −nβL, estimate, Gibbs")
+    for name, nbeta, lost, value, stderr, gibbs, error in saddle:
+        print(
+            f"  {name}, {nbeta:g}: {lost:.2f}, {value:.2f} ± {stderr:.2f}, "
+            f"{gibbs:.2f} ± {error:.2f}: not a minimum"
+        )
 
 
 if __name__ == "__main__":
-    figure = go.Figure(go.Scatter(x=[6, 18], y=[6, 18], mode="lines", line={"color": "#bbb"}))
-    rows = list(superposed())
-    print("superposition: name, λ, estimate, its error")
-    for name, exact, value, stderr in rows:
-        print(f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {100 * (value / exact - 1):+.1f} %")
-    for some, color, label in ((rows, "#d9731a", "superposition"), (None, "#154f80", "linear")):
-        if some is None:
-            some = list(truncated())
-            print("deep linear, truncated teacher: rank, λ, estimate, Gibbs, off by, bar")
-            for name, exact, value, stderr, gibbs, error in some:
-                bar = 3 * math.hypot(stderr, error) + 0.01 * gibbs
-                print(
-                    f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {gibbs:.3f} ± {error:.3f}, "
-                    f"{abs(value - gibbs):.3f}, {bar:.3f}; {100 * (value / exact - 1):+.1f} % off λ"
-                )
-        points = go.Scatter(
-            x=[row[1] for row in some],
-            y=[row[2] for row in some],
-            error_y={"array": [row[3] for row in some]},
-            text=[row[0] for row in some],
-            mode="markers+text",
-            textposition="bottom right",
-            marker={"color": color, "size": 8},
-            name=label,
-        )
-        figure.add_trace(points)
-    print("the whole teacher, at the saddle of rank 1: nβ, estimate, Gibbs")
-    for nbeta, value, stderr, gibbs, error in under_the_whole_teacher():
-        print(f"  {nbeta:g}: {value:.2f} ± {stderr:.2f}, {gibbs:.2f} ± {error:.2f}: not a minimum")
-    figure.update_layout(template="plotly_white", width=620, height=520, showlegend=False)
-    figure.update_layout(xaxis_title="exact λ", yaxis_title="estimate at finite nβ and γ")
-    figure.write_html(sys.argv[1], config={"displayModeBar": False})
+    minima = list(superposed()), list(truncated())
+    print_rows(*minima, under_the_whole_teacher())
+    draw(*minima).write_html(sys.argv[1], config={"displayModeBar": False})

@@ -21,7 +21,7 @@ from ontogeny.ground_truths import (
     sampler_for,
 )
 from ontogeny.problems.exact import monomials_learning_coefficient, monomials_llc
-from ontogeny.problems.linear import local_learning_coefficient
+from ontogeny.problems.linear_minima import local_learning_coefficient
 from ontogeny.validation import (
     SUMMARIES,
     as_json,

@@ -21,8 +21,8 @@ from ontogeny.problems.exact import (
     relu_regression,
 )
 from ontogeny.problems.gibbs import gibbs_llc
-from ontogeny.problems.linear import (
-    deep_linear,
+from ontogeny.problems.linear import deep_linear
+from ontogeny.problems.linear_minima import (
     linear_learning_coefficient,
     local_learning_coefficient,
     minimum,

@@ -354,7 +354,8 @@ class Arrival:
         distance: How far it is, as the problem's metric `distance_to` has it.
         loss: The test loss at that checkpoint, nan where unknown.
         llc: The local learning coefficient on the data set of which the point is a minimum, at the
-            checkpoint nearest to it; nan where it was not measured or the point is no minimum.
+            checkpoint nearest to it of those around `step`; nan where none was measured there, or
+            the point is no minimum.
         llc_stderr: Its standard error.
         llc_step: That checkpoint's step, -1 if there is none.
     """

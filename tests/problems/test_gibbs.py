@@ -14,12 +14,11 @@ from ontogeny.problems.gibbs import (
     run_chains,
     summary,
 )
-from ontogeny.problems.linear import (
+from ontogeny.problems.linear import loss_scale, truncated_teachers
+from ontogeny.problems.linear_minima import (
     linear_learning_coefficient,
     local_learning_coefficient,
-    loss_scale,
     minimum,
-    truncated_teachers,
 )
 
 

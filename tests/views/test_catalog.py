@@ -54,7 +54,7 @@ def test_other_data_have_panels_of_their_own_that_name_them():
 def test_refined_estimates_follow_those_by_position():
     curves = refined(PARTS[1:2])
     for name in ("token_singular_values", "llc_by_position", "loss_by_position"):
-        curves[name] = curve(name, STEPS)
+        curves[name] = curve(name, np.ones((len(STEPS), 2)), ("1", "2"))
     titles = [panel.title for panel in measured_panels(replace(EMPTY, curves=curves))]
     assert titles == [
         "Loss by position",

@@ -1,16 +1,106 @@
-"""Arrivals: which known critical point a run is nearest to where a stage ends."""
+"""Arrivals: which known critical points a run comes near, and which it is at where a stage ends."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from ontogeny.records import Arrival, CriticalPoint, Curve, Stage
 
 DISTANCES = "distance_to"
 """The metric that says how far each critical point is, by name."""
+
+NEAR = 0.01
+"""A run is near a point where no other is nearer, and it is no farther than this share of the
+farthest that it ever is from it. An excess of loss that grows with the square of the distance is
+then at most a ten-thousandth of what it can be."""
+
+BESIDE = math.log(2)
+"""A learning coefficient that was measured farther away in log-step is not that of an arrival."""
+
+AT_POINTS = "llc_at_known_points"
+"""The curve of the learning coefficients at known critical points, an item for each."""
+
+
+class Visit(NamedTuple):
+    """A known critical point, and the first and last step at which a run is near it."""
+
+    point: CriticalPoint
+    first: int
+    last: int
+
+
+def find_visits(distance: Curve, points: Sequence[CriticalPoint]) -> tuple[Visit, ...]:
+    """The known critical points that a run comes near, in order.
+
+    Args:
+        distance: How far each is, by name.
+        points: Those that are known.
+
+    Examples:
+        >>> far = np.array([[0.0, 9.0], [0.05, 8.0], [5.0, 4.0], [9.0, 0.05]])
+        >>> distance = Curve("distance_to", "", np.array([0, 1, 9, 99]), far, far, ("a", "b"))
+        >>> known = CriticalPoint("a", 1.0), CriticalPoint("b", 0.5)
+        >>> [(visit.point.name, visit.first, visit.last) for visit in find_visits(distance, known)]
+        [('a', 0, 1), ('b', 99, 99)]
+    """
+    visits = []
+    for point in points:
+        near = np.pad(is_near(distance, point.name, points), 1)
+        starts, ends = np.flatnonzero(np.diff(near.astype(int))).reshape(-1, 2).T
+        pairs = zip(distance.steps[starts].tolist(), distance.steps[ends - 1].tolist(), strict=True)
+        visits += [Visit(point, *pair) for pair in pairs]
+    return tuple(sorted(visits, key=lambda visit: visit.first))
+
+
+def is_near(
+    distance: Curve, name: str, points: Sequence[CriticalPoint]
+) -> Bool[np.ndarray, " step"]:
+    """At which steps a run is near a point: `NEAR`."""
+    if name not in distance.items:
+        return np.zeros(len(distance.steps), dtype=bool)
+    away = distance.values[:, distance.items.index(name)]
+    nearest = np.array([one == name for one in nearest_points(distance, points)], dtype=bool)
+    near: Bool[np.ndarray, " step"] = nearest & (away <= NEAR * np.nanmax(away, initial=0.0))
+    return near
+
+
+def llc_at_points(curves: Mapping[str, Curve], points: Sequence[CriticalPoint]) -> Curve | None:
+    """The refined learning coefficients near the points that the run comes near.
+
+    An estimate on the data set of which a point is a minimum means something near that point only:
+    elsewhere chains go down to it, and what they find is the height.
+
+    Args:
+        curves: As for `find_arrivals`.
+        points: The critical points that are known; those that name a data set count.
+
+    Returns:
+        An item for each point that has one near it; nan where the run is not near it, and no step
+        without a value. None if nothing was measured near a point.
+    """
+    parts: dict[str, Curve] = {}
+    for point in points if DISTANCES in curves else ():
+        llc = llc_beside(point, curves) if point.data else None
+        if llc is not None:
+            distance = curves[DISTANCES]
+            near = is_near(distance, point.name, points)
+            there = near[[nearest_row(distance, step) for step in llc.steps.tolist()]]
+            if there.any():
+                parts[point.name] = rows_of(llc, there)
+    if not parts:
+        return None
+    steps = np.unique(np.concatenate([part.steps for part in parts.values()]))
+    values, stderr = np.full((2, len(steps), len(parts)), np.nan)
+    for column, part in enumerate(parts.values()):
+        rows = np.searchsorted(steps, part.steps)
+        values[rows, column], stderr[rows, column] = part.values[:, 0], part.stderr[:, 0]
+    return Curve(AT_POINTS, "", steps, values, stderr, tuple(parts))
 
 
 def find_arrivals(
@@ -42,34 +132,39 @@ def find_arrivals(
 def arrival_at(
     step: int, curves: Mapping[str, Curve], points: Sequence[CriticalPoint]
 ) -> Arrival | None:
-    """The critical point that is nearest at a step, None if the distance to none is known."""
+    """The critical point that is nearest at a step, None if the distance to none is known.
+
+    The learning coefficient beside it is that of the checkpoint nearest to the point, of those
+    within a factor of two in step (`BESIDE`) at which no other point is nearer. On a data set of
+    its own a saddle has one only where the run is near it.
+    """
     if DISTANCES not in curves:
         return None
     distance = curves[DISTANCES]
-    known = {point.name: point for point in points}
     row = nearest_row(distance, step)
-    name = nearest_point(distance, row, known)
+    nearest = nearest_points(distance, points)
+    name = nearest[row]
     if name is None:
         return None
-    found = Arrival(
-        point=known[name],
-        step=int(distance.steps[row]),
-        distance=float(distance.values[row, distance.items.index(name)]),
-    )
+    point = next(one for one in points if one.name == name)
+    away = distance.values[:, distance.items.index(name)]
+    found = Arrival(point=point, step=int(distance.steps[row]), distance=float(away[row]))
     if (loss := curves.get("loss")) is not None:
         found = replace(found, loss=float(loss.values[nearest_row(loss, step), 0]))
-    llc = llc_beside(known[name], curves)
+    llc = llc_beside(point, curves)
     if llc is None:
         return found
     rows = [nearest_row(distance, one) for one in llc.steps.tolist()]
-    away = {
-        place: float(distance.values[row, distance.items.index(name)])
-        for place, row in enumerate(rows)
-        if nearest_point(distance, row, known) == name
+    near = is_near(distance, name, points)
+    there = {
+        place: float(away[other])
+        for place, other in enumerate(rows)
+        if abs(np.log1p(llc.steps[place]) - np.log1p(found.step)) <= BESIDE
+        and (near[other] or (point.minimum and nearest[other] == name))
     }
-    if not away:
+    if not there:
         return found
-    place = min(away, key=lambda one: away[one])
+    place = min(there, key=lambda one: there[one])
     return replace(
         found,
         llc=float(llc.values[place, 0]),
@@ -78,14 +173,14 @@ def arrival_at(
     )
 
 
-def nearest_point(distance: Curve, row: int, known: Mapping[str, CriticalPoint]) -> str | None:
-    """The name of the known critical point that is nearest at a row; None if no distance is."""
-    found = {
-        name: value
-        for name, value in zip(distance.items, distance.values[row].tolist(), strict=True)
-        if name in known and np.isfinite(value)
-    }
-    return min(found, key=lambda name: found[name]) if found else None
+def nearest_points(distance: Curve, points: Sequence[CriticalPoint]) -> list[str | None]:
+    """At each step the name of the known critical point that is nearest; None if none is known."""
+    known = np.isin(distance.items, [point.name for point in points])
+    away = np.where(known & np.isfinite(distance.values), distance.values, np.inf)
+    return [
+        distance.items[place] if np.isfinite(row[place]) else None
+        for row, place in zip(away, away.argmin(axis=1), strict=True)
+    ]
 
 
 def llc_beside(point: CriticalPoint, curves: Mapping[str, Curve]) -> Curve | None:
@@ -96,13 +191,14 @@ def llc_beside(point: CriticalPoint, curves: Mapping[str, Curve]) -> Curve | Non
     if llc is None or "all" not in llc.items:
         return None
     item = [llc.items.index("all")]
-    finite = np.isfinite(llc.values[:, item[0]])
+    one = replace(llc, values=llc.values[:, item], stderr=llc.stderr[:, item], items=("",))
+    return rows_of(one, np.isfinite(one.values[:, 0]))
+
+
+def rows_of(curve: Curve, rows: Bool[np.ndarray, " step"]) -> Curve:
+    """Some steps of a curve."""
     return replace(
-        llc,
-        steps=llc.steps[finite],
-        values=llc.values[finite][:, item],
-        stderr=llc.stderr[finite][:, item],
-        items=("",),
+        curve, steps=curve.steps[rows], values=curve.values[rows], stderr=curve.stderr[rows]
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ontogeny.analysis.arrivals import arrival_at, find_arrivals
+from ontogeny.analysis.arrivals import AT_POINTS, arrival_at, find_arrivals, llc_at_points
 from ontogeny.analysis.development import Beside, read_development
 from ontogeny.analysis.diagnostics import diagnose
 from ontogeny.analysis.dynamics import essential_dynamics, project
@@ -204,6 +204,8 @@ def read_run(folder: Path, burn_in: int | None = None) -> Report:
     )
     found = read_development(curves.get("llc"), beside, prefix)
     points = read_critical_points(plan)
+    if (known := llc_at_points(curves, points)) is not None:
+        curves[AT_POINTS] = known
     return Report(
         title=str(plan.get("title", folder.name)),
         notes=(*plan.get("notes", ()), *set_aside, *found.notes),

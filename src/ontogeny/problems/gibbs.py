@@ -81,7 +81,7 @@ def gibbs_llc(
         One layer from two inputs to three outputs has six weights of equal curvature h, so that the
         mean is 3·nβ·h / (nβ·h + γ).
 
-        >>> from ontogeny.problems.linear import minimum
+        >>> from ontogeny.problems.linear_minima import minimum
         >>> point = minimum([2, 3], rank=1)  # h = 2 / ((2 + 2) · 3)
         >>> round(gibbs_llc(point, nbeta=12.0, localization=1.0, sweeps=4).value, 12)
         2.0

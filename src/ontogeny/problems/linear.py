@@ -9,30 +9,23 @@ c = \frac{1}{(d_\mathrm{in} + 2)\, d_\mathrm{out}},$$
 
 and every example has the same: the teacher itself. From a small start the network learns one mode
 of the teacher after another, the strongest first, and in between rests near `saddles`, where its
-product is the teacher truncated to some rank. How degenerate a minimum is depends on which of them
-it is: the coefficients here say at which point they hold, and `minimum` gives it.
+product is the teacher truncated to some rank. Minima of chosen ranks, and their learning
+coefficients, are `ontogeny.problems.linear_minima`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from ontogeny.problems.linear_minima import check_widths, linear_learning_coefficient
 from ontogeny.problems.problem import Batch, Problem, Row
 from ontogeny.records import CriticalPoint, References
-
-
-class LearningCoefficient(NamedTuple):
-    """A learning coefficient λ and its multiplicity m: F(n) = nL(w*) + λ ln n − (m − 1) ln ln n."""
-
-    value: float
-    multiplicity: int
 
 
 class Layers(nn.Module):
@@ -109,7 +102,10 @@ def deep_linear(
         loss=loss,
         outputs=outputs,
         metrics=lambda model, n, seed: describe(model(), teachers, loss_scale(widths)),
-        references=lambda batch: known_outputs(teachers, len(batch[0])),
+        references=lambda batch: known_outputs(
+            {f"rank {r}": one for r, one in enumerate(teachers) if is_single(singular_values, r)},
+            len(batch[0]),
+        ),
         datasets={f"rank_{r}": drawn_from(one) for r, one in enumerate(teachers)},
         critical_points=saddles(widths, singular_values),
     )
@@ -130,11 +126,17 @@ def truncated_teachers(widths: Sequence[int], singular_values: Sequence[float]) 
 
 
 def saddles(widths: Sequence[int], singular_values: Sequence[float]) -> tuple[CriticalPoint, ...]:
-    """Where the product is the teacher with only its r largest singular values, for each r.
+    r"""Where the product is the teacher with only its r largest singular values, for each r.
 
     Each is a saddle of the loss but for the last, and the minimum of the problem on its data set
     `rank_r`, where the teacher is the truncated one; its learning coefficient is that of the most
     degenerate minimum there.
+
+    Of equally strong modes any combination may be learnt first. A rank that takes only k of b equal
+    ones is therefore a whole family of products, of dimension k (b − k), and no one data set has
+    its minimum there: it has no learning coefficient, unless the network is too narrow for more.
+    Then it is the minimum itself, and the family's directions are flat:
+    $\lambda = (r (d_\mathrm{in} + d_\mathrm{out} - r) - k (b - k)) / 2$.
 
     Args:
         widths: Inputs, hidden units of each layer, outputs.
@@ -146,19 +148,68 @@ def saddles(widths: Sequence[int], singular_values: Sequence[float]) -> tuple[Cr
         rank 0 6.5 False
         rank 1 8.0 False
         rank 2 9.5 True
+        >>> [point.learning_coefficient for point in saddles([5, 3, 5], [2.0, 2.0])]
+        [6.5, None, 9.5]
     """
-    squares = sorted((value**2 for value in singular_values), reverse=True)
-    most = min(len(squares), *widths)
-    return tuple(
-        CriticalPoint(
-            name=f"rank {rank}",
-            loss=loss_scale(widths) * sum(squares[rank:]),
-            learning_coefficient=linear_learning_coefficient(widths, rank).value,
-            minimum=rank == most,
-            data=f"rank_{rank}",
+    strengths = sorted(singular_values, reverse=True)
+    most = min(len(strengths), *widths)
+    points = []
+    for rank in range(most + 1):
+        coefficient: float | None = linear_learning_coefficient(widths, rank).value
+        single, minimum = is_single(strengths, rank), rank == most
+        if not single:
+            equal, kept = (some.count(strengths[rank]) for some in (strengths, strengths[:rank]))
+            regular = rank * (widths[0] + widths[-1] - rank)
+            coefficient = (regular - kept * (equal - kept)) / 2 if minimum else None
+        points.append(
+            CriticalPoint(
+                name=f"rank {rank}",
+                loss=loss_scale(widths) * sum(value**2 for value in strengths[rank:]),
+                learning_coefficient=coefficient,
+                minimum=minimum,
+                data=f"rank_{rank}" if single else "",
+            )
         )
-        for rank in range(most + 1)
-    )
+    return tuple(points)
+
+
+def is_single(singular_values: Sequence[float], rank: int) -> bool:
+    """Whether one product only is the best of a rank, and not a family of them.
+
+    Examples:
+        >>> [is_single([3.0, 1.0, 3.0], rank) for rank in range(4)]
+        [True, False, True, True]
+    """
+    strengths = sorted(singular_values, reverse=True)
+    return not 0 < rank < len(strengths) or strengths[rank - 1] != strengths[rank]
+
+
+def nearest_of_rank(
+    product: Float[Tensor, "d_out d_in"], teachers: Sequence[Tensor], rank: int
+) -> Float[Tensor, "d_out d_in"]:
+    r"""The truncated teacher, or the nearest of the family that equally strong modes make of it.
+
+    With B the entries of the product in the directions of the equal modes, the family is
+    that of all projections Q of rank k in place of the truncated teacher's own, times s. As
+    $\lVert B - sQ \rVert^2 = \lVert B \rVert^2 - 2s \operatorname{tr}(BQ) + s^2 k$, the nearest one
+    projects on the k largest eigenvectors of $(B + B^T) / 2$.
+
+    Args:
+        product: W_L ⋯ W₁.
+        teachers: The teacher, truncated to each rank.
+        rank: Which.
+    """
+    kept, strengths = teachers[rank].diagonal(), teachers[-1].diagonal()
+    equal = strengths == kept[kept > 0].min() if rank else kept > 0
+    count = int((kept > 0)[equal].sum())
+    if count == int(equal.sum()):
+        return teachers[rank]
+    places = equal.nonzero()
+    block = product[places, places.T]
+    directions = torch.linalg.eigh(block + block.T).eigenvectors[:, -count:]
+    nearest = teachers[rank].clone()
+    nearest[places, places.T] = strengths[equal][0] * directions @ directions.T
+    return nearest
 
 
 def describe(product: Tensor, teachers: Sequence[Tensor], scale: float) -> list[Row]:
@@ -171,10 +222,12 @@ def describe(product: Tensor, teachers: Sequence[Tensor], scale: float) -> list[
 
     Returns:
         `loss`; `singular_value`, those of the product; `distance_to`, the length of its difference
-        from each truncated teacher.
+        from each truncated teacher, the `nearest_of_rank` where there are several.
     """
     found = torch.linalg.svdvals(product)
-    misses = torch.stack([(product - teacher.to(product.device)).norm() for teacher in teachers])
+    teachers = [teacher.to(product.device) for teacher in teachers]
+    nearest = [nearest_of_rank(product, teachers, rank) for rank in range(len(teachers))]
+    misses = torch.stack([(product - one).norm() for one in nearest])
     return [
         ("loss", ("",), scale * misses[-1:].square()),
         ("singular_value", tuple(str(i + 1) for i in range(len(found))), found),
@@ -182,13 +235,13 @@ def describe(product: Tensor, teachers: Sequence[Tensor], scale: float) -> list[
     ]
 
 
-def known_outputs(teachers: Sequence[Tensor], examples: int) -> References:
-    """What the truncated teachers say, and which entry of the product each coordinate is."""
-    rows, columns = teachers[0].shape
+def known_outputs(teachers: Mapping[str, Tensor], examples: int) -> References:
+    """What some teachers say, and which entry of the product each coordinate is."""
+    rows, columns = next(iter(teachers.values())).shape
     places = torch.cartesian_prod(torch.arange(examples), torch.arange(rows), torch.arange(columns))
-    values = torch.stack([teacher.flatten().repeat(examples) for teacher in teachers])
-    names = tuple(f"rank {rank}" for rank in range(len(teachers)))
-    return References(("example", "output", "input"), places.numpy(), names, values.numpy())
+    values = torch.stack([teacher.flatten().repeat(examples) for teacher in teachers.values()])
+    labels = ("example", "output", "input")
+    return References(labels, places.numpy(), tuple(teachers), values.numpy())
 
 
 def mode_strength(
@@ -207,20 +260,32 @@ def mode_strength(
     Args:
         steps: t.
         singular_value: s, the teacher's.
-        start: u₀, that of the product at step 0.
+        start: u₀, that of the product at step 0; nothing grows from 0.
         rate: cη, `loss_scale` times the learning rate.
 
     Returns:
         u, as steps become small.
 
+    Raises:
+        ValueError: The singular value is not positive, or the start is negative.
+
     Examples:
         >>> mode_strength(np.array([0.0, np.log(3)]), 1.0, 0.5, rate=0.25).round(9).tolist()
         [0.5, 0.75]
+        >>> mode_strength(np.array([0.0, 1e9]), 1.0, 0.0, rate=0.25).tolist()
+        [0.0, 0.0]
 
     References:
         A. Saxe, J. McClelland and S. Ganguli, "Exact solutions to the nonlinear dynamics of
         learning in deep linear neural networks" (ICLR 2014), equation 6, with $1/\tau = 2 c \eta$.
     """
+    if not (singular_value > 0 and start >= 0):
+        raise ValueError(
+            f"a mode has a positive singular value and a start of at least 0, not "
+            f"{singular_value} and {start}"
+        )
+    if start == 0:
+        return np.zeros(np.shape(steps))
     decay = np.exp(-4 * rate * singular_value * np.asarray(steps, dtype=float))
     strength: np.ndarray = singular_value / (1 + (singular_value / start - 1) * decay)
     return strength
@@ -229,160 +294,3 @@ def mode_strength(
 def loss_scale(widths: Sequence[int]) -> float:
     """The factor c of the loss: the variance of an input over the number of outputs."""
     return 1 / ((widths[0] + 2) * widths[-1])
-
-
-def check_widths(widths: Sequence[int], rank: int) -> None:
-    """Whether there is such a network with a minimum of such a rank."""
-    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
-        raise ValueError(
-            f"a network needs two widths or more, positive whole numbers, not {list(widths)}"
-        )
-    if int(rank) != rank:
-        raise ValueError(f"a rank is a whole number, not {rank}")
-    if not 0 <= rank <= min(widths[0], widths[-1]):
-        raise ValueError(f"a teacher from {widths[0]} to {widths[-1]} cannot have rank {rank}")
-
-
-# Minima ------------------------------------------------------------------------------------------
-
-
-def minimum(
-    widths: Sequence[int], rank: int, ranks: Sequence[int] | None = None
-) -> dict[str, Tensor]:
-    r"""The weights at a chosen minimum for the teacher of that many ones.
-
-    By default the most degenerate one, where every layer is $\begin{pmatrix} I_r & 0 \\ 0 & 0
-    \end{pmatrix}$. Layers of higher rank are ones elsewhere, too, such that no two layers in a row
-    meet there: their product does not change.
-
-    Args:
-        widths: Inputs, hidden units of each layer, outputs.
-        rank: r, that of the teacher.
-        ranks: That of each layer, from the first on; r for all of them by default.
-
-    Returns:
-        The state dict, for `deep_linear(widths, [1.0] * rank)`.
-
-    Raises:
-        ValueError: There are no layers of such shapes and ranks with such a product.
-
-    Examples:
-        A second layer that ignores what the first one says:
-
-        >>> minimum([2, 3, 2], rank=1, ranks=[2, 1])["layers.0"].tolist()
-        [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
-        >>> minimum([2, 3, 2], rank=1, ranks=[2, 1])["layers.1"].tolist()
-        [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
-    """
-    check_widths(widths, rank)
-    ranks = [rank] * (len(widths) - 1) if ranks is None else ranks
-    if len(ranks) != len(widths) - 1 or min(ranks) < rank:
-        raise ValueError(f"{len(widths) - 1} layers with a product of rank {rank}: not {ranks}")
-    state, taken = {}, 0  # how many of a layer's inputs the one before it writes to in vain
-    for i, ((into, out), its_rank) in enumerate(zip(pairwise(widths), ranks, strict=True)):
-        spare = its_rank - rank
-        if rank + taken + spare > into or its_rank > out:
-            raise ValueError(f"layers of widths {list(widths)} cannot have ranks {list(ranks)}")
-        layer = torch.zeros(out, into, dtype=torch.float64)
-        layer[:rank, :rank] = torch.eye(rank)
-        layer[rank : rank + spare, rank + taken : rank + taken + spare] = torch.eye(spare)
-        state[f"layers.{i}"] = layer
-        taken = spare
-    return state
-
-
-# Learning coefficients ---------------------------------------------------------------------------
-
-
-def linear_learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficient:
-    r"""The learning coefficient λ of `deep_linear` at its most degenerate minimum, exactly.
-
-    With $M_i$ the widths less the rank r, S the smallest set of ℓ + 1 of them whose sum is
-    at least ℓ times its largest and less than ℓ times the smallest of the rest, and
-    $a = \sum S - \ell\,(\lceil \sum S / \ell \rceil - 1)$,
-
-    $$\lambda = \frac{r (d_\mathrm{in} + d_\mathrm{out}) - r^2}{2} + \frac{a (\ell - a)}{4 \ell}
-    - \frac{\ell (\ell - 1)}{4} \Bigl(\frac{\sum S}{\ell}\Bigr)^2
-    + \frac12 \sum_{i < j \in S} M_i M_j, \qquad m = a (\ell - a) + 1.$$
-
-    It is the smallest among the teacher's minima, and so the one that matters as n grows.
-
-    Args:
-        widths: Inputs, hidden units of each layer, outputs.
-        rank: r, that of the teacher.
-
-    Raises:
-        ValueError: A network of these widths cannot have that rank.
-
-    Examples:
-        >>> linear_learning_coefficient([5, 3, 5], rank=0)
-        LearningCoefficient(value=6.5, multiplicity=2)
-        >>> linear_learning_coefficient([4, 8, 8, 4], rank=2)
-        LearningCoefficient(value=8.0, multiplicity=1)
-
-    References:
-        M. Aoyagi, "Consideration on the learning efficiency of multiple-layered neural networks
-        with linear units" (Neural Networks, 2024); for two layers, M. Aoyagi and S. Watanabe,
-        "Stochastic complexities of reduced rank regression in Bayesian estimation" (2005).
-    """
-    check_widths(widths, rank)
-    if min(widths) < rank:
-        raise ValueError(f"a network of widths {list(widths)} cannot have rank {rank}")
-    chosen = narrowest([width - rank for width in widths])
-    total, ell = sum(chosen), len(chosen) - 1
-    a = total - ell * (math.ceil(total / ell) - 1)
-    pairs = (total**2 - sum(m * m for m in chosen)) / 2
-    regular = rank * (widths[0] + widths[-1]) - rank**2
-    value = regular / 2 + a * (ell - a) / (4 * ell) - (ell - 1) * total**2 / (4 * ell) + pairs / 2
-    return LearningCoefficient(value, a * (ell - a) + 1)
-
-
-def narrowest(spare_widths: Sequence[int]) -> list[int]:
-    """The layers that decide: the set S of `linear_learning_coefficient`."""
-    widths = sorted(spare_widths)
-    for ell in range(1, len(widths)):
-        chosen, rest = widths[: ell + 1], widths[ell + 1 :]
-        if sum(chosen) >= ell * chosen[-1] and all(sum(chosen) < ell * one for one in rest[:1]):
-            return chosen
-    raise ValueError(f"no set of layers decides among {spare_widths}")
-
-
-def local_learning_coefficient(
-    widths: Sequence[int], rank: int, ranks: Sequence[int]
-) -> LearningCoefficient:
-    r"""The learning coefficient of two linear layers at any of their minima: a candidate.
-
-    At a minimum with first layer of rank a, second of rank b and product of rank r,
-    from N inputs by H hidden units to M outputs,
-
-    $$\lambda = \tfrac12 \Bigl(Ma + Nb - ab + \min_{0 \le t \le \min(h, n)}
-    \bigl[(h - t)(n - t) + tp\bigr]\Bigr), \qquad
-    p = M - b,\; n = N - a,\; h = H - a - b + r,$$
-
-    and the multiplicity is the number of t that attain it. With a = b = r it is the proven
-    `linear_learning_coefficient`; for other ranks it is a lemma proposed in 2026 and not refereed.
-
-    Args:
-        widths: N, H and M.
-        rank: r, that of the teacher.
-        ranks: a and b.
-
-    Raises:
-        ValueError: There is no such minimum.
-
-    Examples:
-        Where the first layer is zero too, and where it has full rank:
-
-        >>> local_learning_coefficient([5, 3, 5], rank=0, ranks=[0, 0])
-        LearningCoefficient(value=6.5, multiplicity=2)
-        >>> local_learning_coefficient([5, 3, 5], rank=0, ranks=[3, 0])
-        LearningCoefficient(value=7.5, multiplicity=1)
-    """
-    if len(widths) != 3:
-        raise ValueError(f"known for two layers only, not for {len(widths) - 1}")
-    minimum(widths, rank, ranks)  # or there is none
-    (n_in, hidden, n_out), (a, b) = widths, ranks
-    p, n, h = n_out - b, n_in - a, hidden - a - b + rank
-    spare = [(h - t) * (n - t) + t * p for t in range(min(h, n) + 1)]
-    least = min(spare)
-    return LearningCoefficient((n_out * a + n_in * b - a * b + least) / 2, spare.count(least))

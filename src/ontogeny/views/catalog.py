@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from ontogeny.analysis.arrivals import AT_POINTS, DISTANCES, nearest_points
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Curve
 
@@ -34,6 +37,8 @@ class Panel:
             all if empty.
         row: Panels with the same name here have one scale of values.
         most_bands: How many lines each have a band of one standard error: of more lines none has.
+        levels: A value that is known for some items, drawn dotted from where they begin.
+        note: What else to say above it, after the labels.
     """
 
     title: str
@@ -45,6 +50,8 @@ class Panel:
     items: tuple[str, ...] = ()
     row: str = ""
     most_bands: int = 1
+    levels: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 PANELS = (
@@ -136,16 +143,78 @@ def measured_panels(report: Report) -> list[Panel]:
         >>> [panel.title for panel in measured_panels(report)]
         ['My score']
     """
+    curves = {name: one for name, one in report.curves.items() if not is_repeated(one, report)}
     known = list[Panel]()
     for panel in PANELS:
-        if any(name in report.curves for name in panel.curves if name not in IN_FIRST_FIGURE):
+        if any(name in curves for name in panel.curves if name not in IN_FIRST_FIGURE):
             known.append(panel)
         if "llc_by_position" in panel.curves:
-            known += component_panels(report.curves)
+            known += [*point_panels(report), *component_panels(curves)]
     named = {name for panel in known for name in (*panel.curves, panel.behind)}
-    others = [name for name in report.curves if name not in named | set(IN_FIRST_FIGURE)]
+    others = [name for name in curves if name not in named | set(IN_FIRST_FIGURE)]
     plain = [Panel(name[:1].upper() + name[1:].replace("_", " "), {name: ""}) for name in others]
     return known + plain
+
+
+def is_repeated(curve: Curve, report: Report) -> bool:
+    """Whether others show all of a curve: the LLC, the loss, or the panel near known points."""
+    if curve.name == "llc_by_position":
+        return len(curve.items) == 1
+    if curve.name in ("training_loss", "initial_loss"):  # the same where data have no noise
+        loss = report.curves.get("loss", curve)
+        _, here, there = np.intersect1d(curve.steps, loss.steps, return_indices=True)
+        gap = np.abs(curve.values[here] - loss.values[there]).max(initial=0.0)
+        return loss is not curve and bool(gap <= 1e-6 * np.abs(loss.values).max())
+    if curve.name.startswith(f"{REFINED}_on_"):
+        data = curve.name.removeprefix(f"{REFINED}_on_")
+        return data in told_near_points(report) and curve.items == ("all",)
+    return False
+
+
+def point_panels(report: Report) -> list[Panel]:
+    """The learning coefficients at known critical points, and how far those are.
+
+    Of the distances only those are drawn whose point is at some step the nearest.
+
+    Examples:
+        >>> from ontogeny.records import CriticalPoint
+        >>> far = np.array([[0.0, 9.0, 5.0], [9.0, 0.0, 5.0]])
+        >>> curve = Curve(DISTANCES, "", np.array([0, 9]), far, far, ("a", "b", "c"))
+        >>> points = tuple(CriticalPoint(name, 1.0) for name in "abc")
+        >>> (panel,) = point_panels(Report("", curves={DISTANCES: curve}, critical_points=points))
+        >>> panel.items, panel.note
+        (('a', 'b'), '1 other never the nearest')
+    """
+    panels = []
+    if AT_POINTS in report.curves:
+        items = report.curves[AT_POINTS].items
+        exact = {
+            point.name: point.learning_coefficient
+            for point in report.critical_points
+            if point.name in items and point.learning_coefficient is not None
+        }
+        note = "dotted: exact λ"
+        panels.append(
+            Panel("LLC near known points", {AT_POINTS: ""}, items=items, levels=exact, note=note)
+        )
+    if DISTANCES in report.curves and report.critical_points:
+        distance = report.curves[DISTANCES]
+        nearest = set(nearest_points(distance, report.critical_points))
+        shown = tuple(name for name in distance.items if name in nearest)
+        left = len(distance.items) - len(shown)
+        note = f"{left} other{'s' * (left > 1)} never the nearest" * bool(left)
+        panels.append(Panel("Distance to known points", {DISTANCES: ""}, items=shown, note=note))
+    return panels
+
+
+def told_near_points(report: Report) -> set[str]:
+    """The data sets whose estimates mean something near a known critical point only."""
+    near = report.curves[AT_POINTS].items if AT_POINTS in report.curves else ()
+    return {
+        point.data
+        for point in report.critical_points
+        if point.data and (not point.minimum or point.name in near)
+    }
 
 
 def component_panels(curves: Mapping[str, Curve]) -> list[Panel]:

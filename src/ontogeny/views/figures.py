@@ -35,6 +35,7 @@ from ontogeny.views.marks import (
     step_axis,
     words,
 )
+from ontogeny.views.points import visit_labels, visit_lines
 
 
 def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
@@ -64,7 +65,7 @@ def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
     titles = {"loss": "test loss", "llc": "local learning coefficient"}
     for row, name in enumerate(panels, start=1):
         curve = report.curves[name]
-        traces = _llc_traces(report, axis) if name == "llc" else _loss_traces(curve, axis)
+        traces = _llc_traces(report, axis) if name == "llc" else _loss_traces(report, axis)
         figure.add_traces(list(traces), rows=row, cols=1)
         unit = f" ({plain(curve.unit)})" if curve.unit else ""
         figure.update_yaxes(title_text=titles[name] + unit, row=row, col=1)
@@ -79,12 +80,15 @@ def plot_stages(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
             *stage_bands(report.stages, axis, len(panels)),
             *milestone_marks(kept_milestones(report), axis, len(panels)),
         ],
-        annotations=labels,
+        annotations=labels + (visit_labels(report, axis, width) if "loss" in panels else []),
     )
     return figure
 
 
-def _loss_traces(curve: Curve, axis: StepAxis) -> Iterator[go.Scatter]:
+def _loss_traces(report: Report, axis: StepAxis) -> Iterator[go.Scatter]:
+    """The loss, and behind it the known critical points that the run comes near."""
+    curve = report.curves["loss"]
+    yield from visit_lines(report, axis)
     yield from error_band(curve, axis, INK)
     yield error_line(curve, 0, axis, {"color": INK, "width": 2}, "test loss")
 

@@ -184,13 +184,33 @@ def _traces(
         shown = {line.curve.name: line.curve for line in lines}
         yield from (_bundle(curve, axis, opacity=0.35) for curve in shown.values())
         return
-    for line in lines if len(lines) <= panel.most_bands else ():
+    for line in lines if len(lines) <= panel.most_bands and not panel.levels else ():
         yield from error_band(line.curve, axis, line.look["color"], line.item)
     for line in lines:
         trace = error_line(line.curve, line.item, axis, line.look, line.label)
         if len(line.curve.steps) <= FEW_POINTS:
             trace.update(mode="lines+markers", marker={"size": 4})
+        if panel.levels:
+            yield _level(panel.levels.get(line.label), line, axis)
+            error = line.curve.stderr[:, line.item]
+            trace.update(error_y={"array": np.nan_to_num(error), "thickness": 1, "width": 0})
         yield trace
+
+
+def _level(value: float | None, line: _Line, axis: StepAxis) -> go.Scatter:
+    """A dotted line at what is known of an item, from its first step on, after the number."""
+    start = float(axis.place(line.curve.steps[:1])[0])
+    room = start**2 > axis.edge * axis.last  # to the left of it
+    return go.Scatter(
+        x=[start, axis.last],
+        y=[value, value],
+        text=["" if value is None else f"{value:g}", ""],
+        mode="lines+text",
+        textposition="middle left" if room else "top right",
+        textfont={"size": 10, "color": line.look["color"]},
+        line={"color": line.look["color"], "width": 1.2, "dash": "1.5px,2.5px"},
+        hoverinfo="skip",
+    )
 
 
 def _bundle(curve: Curve, axis: StepAxis, opacity: float) -> go.Scatter:
@@ -238,9 +258,10 @@ def _heading(panel: Panel, lines: Sequence[_Line], place: int) -> dict[str, Any]
 
 
 def _key(panel: Panel, lines: Sequence[_Line]) -> str:
-    """The labels of a panel, the word before them, and where dashed lines begin."""
+    """The labels of a panel, the word before them, where dashed lines begin, and the note."""
+    note = f' <span style="color:{GREY}">{plain(panel.note)}</span>' if panel.note else ""
     if len(lines) > MOST_LINES:
-        return f'<span style="color:{GREY}">{len(lines)} lines</span>'
+        return f'<span style="color:{GREY}">{len(lines)} lines</span>{note}'
     if len(lines) == 1 and not lines[0].curve.items[lines[0].item]:
         return " "
     texts = list[str]()
@@ -254,4 +275,4 @@ def _key(panel: Panel, lines: Sequence[_Line]) -> str:
         texts.append(f'<span style="color:{line.look["color"]}">{plain(line.label)}</span>')
     if len(lines) > 1 and letters([line.label for line in lines]) > LONGEST_KEY:
         texts = [*texts[: 1 + bool(panel.key)], "…", texts[-1]]
-    return " ".join(texts)
+    return " ".join(texts) + note

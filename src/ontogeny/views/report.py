@@ -37,6 +37,7 @@ from ontogeny.views.marks import (
 )
 from ontogeny.views.panels import plot_metrics
 from ontogeny.views.passages import shown_passages
+from ontogeny.views.points import points_caption
 from ontogeny.views.traces import plot_traces
 
 LONG_TABLE = 12
@@ -166,15 +167,17 @@ def arrival_sentence(arrival: Arrival | None) -> str:
     Examples:
         >>> from ontogeny.records import CriticalPoint
         >>> point = CriticalPoint("rank 1", 0.25, 8.0, minimum=False, data="rank_1")
-        >>> arrival_sentence(Arrival(point, 99, 0.1, loss=0.255, llc=7.0, llc_stderr=0.1))
-        'rank 1, 0.1 away, loss 2 % above; not a minimum; on rank 1 the LLC is 7.00 ± 0.10, exact 8'
+        >>> arrival_sentence(Arrival(point, 99, 0.1, 0.255, 7.0, 0.1, llc_step=90)).split("; ")[:2]
+        ['rank 1, 0.1 away, loss 2 % above', 'not a minimum']
+        >>> arrival_sentence(Arrival(point, 99, 0.1, 0.255, 7.0, 0.1, llc_step=90)).split("; ")[2]
+        'on rank 1 the LLC at step 90 is 7.00 ± 0.10, exact 8'
         >>> arrival_sentence(None)
         ''
     """
     if arrival is None:
         return ""
     point = arrival.point
-    parts = [f"{point.name}, {arrival.distance:.2g} away"]
+    parts = [f"{point.name}, {arrival.distance:.2g} away".replace("e-", "e−")]
     if math.isfinite(arrival.loss) and point.loss > 0:
         parts[0] += f", loss {percent_above(arrival.loss / point.loss - 1)}"
     if not point.minimum:
@@ -183,7 +186,8 @@ def arrival_sentence(arrival: Arrival | None) -> str:
     if math.isfinite(arrival.llc):
         on_data = f"on {point.data.replace('_', ' ')} the" if point.data else "the"
         known = "" if exact is None else f", exact {exact:g}"
-        parts.append(f"{on_data} LLC is {measured(arrival.llc, arrival.llc_stderr)}{known}")
+        value = measured(arrival.llc, arrival.llc_stderr)
+        parts.append(f"{on_data} LLC at step {arrival.llc_step:,} is {value}{known}")
     elif exact is not None:
         parts.append(f"exact LLC {exact:g}")
     return "; ".join(parts)
@@ -321,6 +325,7 @@ def render_report(report: Report) -> str:
         metrics_figure=_figure_data(plot_metrics, report),
         passages=shown_passages(report),
         shares=_shares(report),
+        points_caption=points_caption(report),
         has_refined=any(name.startswith(REFINED) for name in report.curves),
         health_summary=health_summary(report),
         refined_summary=refined_summary(report),
