@@ -41,6 +41,7 @@ def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
         draws=200,
         burn_in=50,
         batch_size=1,
+        pairing=1,
         batched=20,
         seed=seed,
     )

@@ -122,8 +122,9 @@ def relaxation(settings: Sampler) -> float:
     r"""In about how many draws a direction in which the loss is flat forgets where it started.
 
     Only the localization pulls there: $2 / (\varepsilon \gamma)$ draws, and for an underdamped
-    chain $(1 - c) / (1 + c)$ times that, as long as this is many draws. For `rmsprop` ε is that
-    of the flat direction itself, where the preconditioner is 1/`DAMPING`.
+    chain $(1 - c) / (1 + c)$ times that, but at least $2 / \ln(1/c)$: with so little friction it
+    swings to and fro. For `rmsprop` ε is that of the flat direction itself, where the
+    preconditioner is 1/`DAMPING`.
 
     Returns:
         A number of draws, infinite without localization.
@@ -136,7 +137,8 @@ def relaxation(settings: Sampler) -> float:
         return math.inf
     draws = 2 / (settings.step_size * settings.localization)
     if settings.method == "underdamped":
-        return draws * (1 - settings.momentum) / (1 + settings.momentum)
+        c = settings.momentum
+        return max(draws * (1 - c) / (1 + c), -2 / math.log(c) if c else 0.0)
     return draws * DAMPING if settings.method == "rmsprop" else draws
 
 
