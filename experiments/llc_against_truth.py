@@ -20,7 +20,8 @@ from ontogeny.probes import Sampler
 from ontogeny.probes.batched import sample_together
 from ontogeny.problems.gibbs import gibbs_excess
 from ontogeny.problems.linear import deep_linear, saddles, truncated_teachers
-from ontogeny.problems.superposition import critical_point, critical_points, superposition
+from ontogeny.problems.superposition import superposition
+from ontogeny.problems.superposition_landscape import critical_point, critical_points
 
 WIDTHS, MODES = [6, 6, 6], [9.0, 3.0, 1.0]
 
