@@ -442,7 +442,7 @@ def test_forms_of_a_run_stand_in_a_file_for_machines(finished):
 def test_a_system_without_text_refuses_one(capsys, tmp_path):
     words = ["run", "regression", "--folder", tmp_path / "run", "--corpus", "speeches"]
     assert command(*words) == 1
-    assert "regression learns from no text: --corpus is for language" in capsys.readouterr().err
+    assert "--corpus is for language, not for regression" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
