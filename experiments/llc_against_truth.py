@@ -82,37 +82,49 @@ def under_the_whole_teacher(rank=1, localization=1.0):
         yield nbeta, *found, exact.value, exact.stderr
 
 
+def picture(groups):
+    """Estimates against λ, by label; names of one group with the same λ stand in one place."""
+    figure = go.Figure(go.Scatter(x=[0, 18], y=[0, 18], mode="lines", line={"color": "#bbb"}))
+    for (label, rows), color in zip(groups.items(), ("#d9731a", "#154f80"), strict=True):
+        names = {}
+        for name, exact, *_ in rows:
+            names.setdefault(exact, []).append(name)
+        points = go.Scatter(
+            x=[row[1] for row in rows],
+            y=[row[2] for row in rows],
+            error_y={"array": [row[3] for row in rows]},
+            text=[", ".join(names.pop(row[1], [])) for row in rows],
+            mode="markers+text",
+            textposition="bottom right",
+            cliponaxis=False,
+            marker={"color": color, "size": 8},
+            name=label,
+        )
+        figure.add_trace(points)
+    figure.data[0].showlegend = False
+    figure.update_layout(template="plotly_white", width=560, height=460)
+    figure.update_layout(xaxis_title="exact λ", yaxis_title="estimate at finite nβ and γ")
+    figure.update_layout(legend={"x": 0.03, "y": 0.97}, margin={"l": 60, "r": 60, "t": 20, "b": 50})
+    return figure
+
+
 if __name__ == "__main__":
-    figure = go.Figure(go.Scatter(x=[6, 18], y=[6, 18], mode="lines", line={"color": "#bbb"}))
     rows = list(superposed())
     print("superposition: name, λ, estimate, its error")
     for name, exact, value, stderr in rows:
         off = f", {100 * (value / exact - 1):+.1f} %" if exact else ""
         print(f"  {name}: {exact} {value:.3f} ± {stderr:.3f}{off}")
-    for some, color, label in ((rows, "#d9731a", "superposition"), (None, "#154f80", "linear")):
-        if some is None:
-            some = list(truncated())
-            print("deep linear, truncated teacher: rank, λ, estimate, Gibbs, off by, bar")
-            for name, exact, value, stderr, gibbs, error in some:
-                bar = 3 * math.hypot(stderr, error) + 0.01 * gibbs
-                print(
-                    f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {gibbs:.3f} ± {error:.3f}, "
-                    f"{abs(value - gibbs):.3f}, {bar:.3f}; {100 * (value / exact - 1):+.1f} % off λ"
-                )
-        points = go.Scatter(
-            x=[row[1] for row in some],
-            y=[row[2] for row in some],
-            error_y={"array": [row[3] for row in some]},
-            text=[row[0] for row in some],
-            mode="markers+text",
-            textposition="bottom right",
-            marker={"color": color, "size": 8},
-            name=label,
+    ranks = list(truncated())
+    print("deep linear, truncated teacher: rank, λ, estimate, Gibbs, off by, bar")
+    for name, exact, value, stderr, gibbs, error in ranks:
+        bar = 3 * math.hypot(stderr, error) + 0.01 * gibbs
+        print(
+            f"  {name}: {exact} {value:.3f} ± {stderr:.3f}, {gibbs:.3f} ± {error:.3f}, "
+            f"{abs(value - gibbs):.3f}, {bar:.3f}; {100 * (value / exact - 1):+.1f} % off λ"
         )
-        figure.add_trace(points)
     print("the whole teacher, at the saddle of rank 1: nβ, estimate, Gibbs")
     for nbeta, value, stderr, gibbs, error in under_the_whole_teacher():
         print(f"  {nbeta:g}: {value:.2f} ± {stderr:.2f}, {gibbs:.2f} ± {error:.2f}: not a minimum")
-    figure.update_layout(template="plotly_white", width=620, height=520, showlegend=False)
-    figure.update_layout(xaxis_title="exact λ", yaxis_title="estimate at finite nβ and γ")
-    figure.write_html(sys.argv[1], config={"displayModeBar": False})
+    picture({"superposition": rows, "deep linear": ranks}).write_html(
+        sys.argv[1], config={"displayModeBar": False}
+    )
