@@ -75,29 +75,33 @@ def side_by_side(states, titles, rows, extent):
     return figure
 
 
+def at_one_step(state, step, loss, title, extent):
+    """The polygon, its title, and where the loss is."""
+    words = {"mode": "text", "text": [title.replace("<br>", ": ")], "textfont": {"size": 14}}
+    here = {"mode": "markers", "marker": {"size": 11, "color": ORANGE}}
+    return [
+        *spokes(state),
+        go.Scatter(x=[0], y=[0.93 * extent], showlegend=False, **words),
+        go.Scatter(x=[step + 1], y=[loss], showlegend=False, **here),
+    ]
+
+
 def with_slider(states, titles, steps, loss, levels, extent):
     """The polygon and how far the loss has come, at the step of a slider."""
+    shown = [at_one_step(*one, extent) for one in zip(states, steps, loss, titles, strict=True)]
     figure = make_subplots(cols=2, column_widths=[0.5, 0.5])
-    figure.add_traces(list(spokes(states[0])), rows=1, cols=1)
-    line = go.Scatter(x=steps + 1, y=loss, mode="lines", line={"color": BLUE}, showlegend=False)
-    here = {"mode": "markers", "marker": {"size": 11, "color": ORANGE}, "showlegend": False}
-    figure.add_traces(
-        [line, go.Scatter(x=steps[:1] + 1, y=loss[:1], **here)], rows=[1, 1], cols=[2, 2]
-    )
+    figure.add_traces(shown[0], rows=[1] * 4, cols=[1, 1, 1, 2])
+    line = {"mode": "lines", "line": {"color": BLUE}, "showlegend": False}
+    figure.add_trace(go.Scatter(x=steps + 1, y=loss, **line), row=1, col=2)
     for name, level in levels.items():
         figure.add_hline(
             level, line={"dash": "dot", "color": GRAY}, annotation={"text": name}, row=1, col=2
         )
     figure.frames = [
-        go.Frame(
-            name=str(step),
-            traces=[0, 1, 3],
-            data=[*spokes(state), go.Scatter(x=[step + 1], y=[now], **here)],
-            layout={"title": {"text": title.replace("<br>", ": ")}},
-        )
-        for step, state, now, title in zip(steps, states, loss, titles, strict=True)
+        go.Frame(name=str(step), traces=[0, 1, 2, 3], data=one)
+        for step, one in zip(steps, shown, strict=True)
     ]
-    now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}}
+    now = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}}
     moves = [
         {"method": "animate", "args": [[str(step)], now], "label": f"{step:,}"} for step in steps
     ]
@@ -105,11 +109,10 @@ def with_slider(states, titles, steps, loss, levels, extent):
     figure.update_xaxes(type="log", title_text="training step + 1", row=1, col=2)
     figure.update_yaxes(title_text="loss", row=1, col=2)
     figure.update_layout(
-        title={"text": titles[0].replace("<br>", ": ")},
         sliders=[{"steps": moves, "currentvalue": {"visible": False}, "pad": {"t": 50}}],
         width=900,
-        height=480,
-        margin={"t": 50, "r": 30},
+        height=460,
+        margin={"t": 30, "r": 30},
     )
     return figure
 
