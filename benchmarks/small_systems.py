@@ -1,10 +1,12 @@
 """Ten runs of a small system: is every critical point it passes found by the stage rule, in order?
 
 python benchmarks/small_systems.py [superposition|linear] [--preset quick] [--seeds 10] [--folder F]
+python benchmarks/small_systems.py superposition --seeds 1 --starts  # from near each critical point
 
 A run *rests* at a known critical point where that is the nearest for at least a fifth of a unit of
-log-step and was closer than a fifth of a unit of weights. Each rest between the first and the last
-should have one milestone inside it; a milestone in no rest, or a second in the same, is spurious.
+log-step and was closer than a tenth of a unit of weights. Each rest between the first and the last
+should have one milestone inside it, and the first may have one, where the run comes nearer to it
+before it leaves. A milestone in no rest, or a second in the same, is spurious.
 """
 
 import argparse
@@ -18,8 +20,9 @@ from ontogeny.analysis import read_run
 from ontogeny.analysis.milestones import holds
 from ontogeny.plans import measure_as_planned, train_as_planned
 from ontogeny.presets import SYSTEMS
+from ontogeny.problems.superposition_landscape import critical_points
 
-NEAR, LONG = 0.2, 0.2
+NEAR, LONG = 0.1, 0.2
 
 
 def rests(report):
@@ -47,42 +50,49 @@ def rests(report):
 
 
 def judge(report):
-    """The rests, the milestones in each inner one, and how many milestones are in none."""
+    """The rests, the milestones in each inner one, and how many milestones are spurious."""
     visited = rests(report)
     steps = [one.step for one in report.milestones if holds(one)]
-    inner = [[s for s in steps if first <= s <= last] for _, first, last, _ in visited[1:-1]]
-    matched = sum(bool(one) for one in inner)
-    return visited, inner, len(steps) - matched
+    within = [[s for s in steps if first <= s <= last] for _, first, last, _ in visited[:-1]]
+    matched = sum(bool(one) for one in within)
+    return visited, within[1:], len(steps) - matched
 
 
-def measure(system, preset, seeds, root):
-    """Run some seeds of a system, and print what became of each."""
-    for seed in range(seeds):
-        folder = root / f"{system}-{preset}-seed{seed}"
-        wall = time.perf_counter()
-        train_as_planned(SYSTEMS[system](preset, seed), folder)
-        measure_as_planned(folder)
-        report = read_run(folder)
-        wall = time.perf_counter() - wall
-        visited, inner, spurious = judge(report)
-        exact = {point.name: point.loss for point in report.critical_points}
-        path = " → ".join(name for name, *_ in visited)
-        off = max(abs(loss / exact[name] - 1) for name, *_, loss in visited if exact[name])
-        found = sum(bool(one) for one in inner)
+def plans(system, preset, seeds, starts):
+    """The name and the plan of each run."""
+    for start in starts:
+        for seed in range(seeds):
+            where = {"start": start} if start else {}
+            name = f"{system}-{preset}{f'-from-{start}' if start else ''}-seed{seed}"
+            yield name, SYSTEMS[system](preset, seed, **where)
+
+
+def measure(name, plan, root):
+    """Run a plan, and print what became of it."""
+    wall = time.perf_counter()
+    train_as_planned(plan, root / name)
+    measure_as_planned(root / name)
+    report = read_run(root / name)
+    wall = time.perf_counter() - wall
+    visited, inner, spurious = judge(report)
+    exact = {point.name: point.loss for point in report.critical_points}
+    path = " → ".join(name for name, *_ in visited)
+    off = max((abs(loss / exact[name] - 1) for name, *_, loss in visited if exact[name]), default=0)
+    found = sum(bool(one) for one in inner)
+    print(
+        f"{name}: {path}; {found} of {len(inner)} inner rests found at "
+        f"{[one[0] for one in inner if one]}, {spurious} spurious; loss at most "
+        f"{100 * off:.2g} % off; {wall:.0f} s",
+        flush=True,
+    )
+    for stage in report.stages:
+        one = stage.arrival
+        llc = f"LLC {one.llc:.2f} ± {one.llc_stderr:.2f}" if one.llc_step >= 0 else "no LLC"
         print(
-            f"{system}, seed {seed}: {path}; {found} of {len(inner)} inner rests found at "
-            f"{[one[0] for one in inner if one]}, {spurious} spurious; loss at most "
-            f"{100 * off:.2g} % off; {wall:.0f} s",
+            f"    {stage.name} {stage.start}-{stage.end}: {one.point.name} "
+            f"({one.distance:.2g} away), {llc}, exact {one.point.learning_coefficient}",
             flush=True,
         )
-        for stage in report.stages:
-            one = stage.arrival
-            llc = f"LLC {one.llc:.2f} ± {one.llc_stderr:.2f}" if one.llc_step >= 0 else "no LLC"
-            print(
-                f"    {stage.name} {stage.start}-{stage.end}: {one.point.name} "
-                f"({one.distance:.2g} away), {llc}, exact {one.point.learning_coefficient}",
-                flush=True,
-            )
 
 
 if __name__ == "__main__":
@@ -91,10 +101,16 @@ if __name__ == "__main__":
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--folder", type=Path, default=Path("runs"))
+    parser.add_argument("--starts", nargs="*", help="critical points to begin near; all if none")
     given = parser.parse_args()
-    systems = [given.system] if given.system else ["superposition", "linear"]
-    for system in systems:
-        measure(system, given.preset, given.seeds, given.folder)
+    starts = [""]
+    if given.starts is not None:
+        starts = given.starts or [point.name for point in critical_points()]
+    count = 0
+    for system in [given.system] if given.system else ["superposition", "linear"]:
+        for name, plan in plans(system, given.preset, given.seeds, starts):
+            measure(name, plan, given.folder)
+            count += 1
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(one.ru_utime + one.ru_stime for one in used) / given.seeds / len(systems)
+    cpu = sum(one.ru_utime + one.ru_stime for one in used) / count
     print(f"{cpu:.0f} s of CPU for each run")

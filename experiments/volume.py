@@ -30,9 +30,10 @@ if __name__ == "__main__":
         print(f"{name}: slope {slope:.3f}, λ = {exact}")
         label = f"{name}: slope {slope:.2f}, λ = {exact:g}"
         figure.add_trace(go.Scatter(x=levels, y=shares, mode="lines+markers", name=label))
-    figure.update_xaxes(type="log", title_text="ε", exponentformat="power")
-    figure.update_yaxes(
-        type="log", title_text="share of weights with L < ε", exponentformat="power"
-    )
-    figure.update_layout(template="plotly_white", width=680, height=440)
+    figure.update_xaxes(title_text="ε")
+    figure.update_yaxes(title_text="share of weights with L < ε")
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(type="log", dtick=1, exponentformat="power")
+    figure.update_layout(template="plotly_white", width=680, height=380)
+    figure.update_layout(margin={"l": 60, "r": 20, "t": 20, "b": 50})
     figure.write_html(sys.argv[1], config={"displayModeBar": False})

@@ -439,11 +439,24 @@ def test_forms_of_a_run_stand_in_a_file_for_machines(finished):
     assert found["null"]["surrogates"] == 999
 
 
-def test_a_system_without_text_refuses_one(capsys, tmp_path):
-    words = ["run", "regression", "--folder", tmp_path / "run", "--corpus", "speeches"]
+@pytest.mark.parametrize(
+    ("system", "option", "owner"),
+    [("regression", "corpus", "language"), ("linear", "start", "superposition")],
+)
+def test_what_is_of_another_system_is_refused(system, option, owner, capsys, tmp_path):
+    words = ["run", system, "--folder", tmp_path / "run", f"--{option}", "4"]
     assert command(*words) == 1
-    assert "regression learns from no text: --corpus is for language" in capsys.readouterr().err
+    assert f"--{option} is for {owner}, not for {system}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_reaches_the_plan_and_the_folder(monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr("ontogeny.plans.train_as_planned", lambda *given: begun.append(given))
+    assert command("train", "superposition", "--start", "5+") == 0
+    ((plan, folder),) = begun
+    assert plan.problem.settings["start"] == "5+"
+    assert folder.name == "superposition-quick-from-5+-seed0"
 
 
 def test_a_text_reaches_the_plan(monkeypatch, tmp_path):

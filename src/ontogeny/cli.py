@@ -82,17 +82,28 @@ class Sampling:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a language model's text comes from."""
+class Own:
+    """What one system is told and the others are not."""
 
     corpus: str = ""
     "Language only, standard and paper: a text, as a file or folder of .txt or .jsonl, or hub:NAME."
     tokenizer: str = ""
     "Language only: the file of the text's tokenizer; by default one is trained on the text."
+    start: str = ""
+    "Superposition only: the critical point that training begins near, such as 4++."
 
-    def given(self) -> dict[str, str]:
-        """What was given."""
-        return {name: value for name, value in asdict(self).items() if value}
+    def given(self, system: System) -> dict[str, str]:
+        """What was given, if it is of that system.
+
+        Raises:
+            ValueError: It is of another.
+        """
+        given = {name: value for name, value in asdict(self).items() if value}
+        for name in given:
+            owner = "superposition" if name == "start" else "language"
+            if system != owner:
+                raise ValueError(f"--{name} is for {owner}, not for {system}")
+        return given
 
 
 def share_of(text: str) -> float:
@@ -115,14 +126,14 @@ def run(
     folder: Folder = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    source: Source = Source(),
+    own: Own = Own(),
     sampling: Sampling = Sampling(),
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
     from ontogeny.plans import check_sampler
 
-    check_sampler(_plan(system, preset, seed, device, source), sampling.given())
-    path = train(system, preset=preset, folder=folder, seed=seed, device=device, source=source)
+    check_sampler(_plan(system, preset, seed, device, own), sampling.given())
+    path = train(system, preset=preset, folder=folder, seed=seed, device=device, own=own)
     try:
         measure(path, device=device, sampling=sampling)
     except (RuntimeError, ValueError):
@@ -140,23 +151,21 @@ def train(
     folder: Folder = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    source: Source = Source(),
+    own: Own = Own(),
 ) -> Path:
     """Train a system and keep dense checkpoints."""
     from ontogeny.plans import train_as_planned
 
-    path = folder or Path("runs") / f"{system}-{preset}-seed{seed}"
-    train_as_planned(_plan(system, preset, seed, device, source), path)
+    near = f"-from-{own.start}" if own.start else ""
+    path = folder or Path("runs") / f"{system}-{preset}{near}-seed{seed}"
+    train_as_planned(_plan(system, preset, seed, device, own), path)
     return path
 
 
-def _plan(system: System, preset: Size, seed: int, device: str, source: Source) -> Any:
+def _plan(system: System, preset: Size, seed: int, device: str, own: Own) -> Any:
     from ontogeny.presets import SYSTEMS
 
-    given = source.given()
-    if given and system != "language":
-        raise ValueError(f"{system} learns from no text: --{next(iter(given))} is for language")
-    return SYSTEMS[system](preset, seed, device, **given)
+    return SYSTEMS[system](preset, seed, device, **own.given(system))
 
 
 @app.command

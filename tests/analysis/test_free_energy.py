@@ -22,6 +22,11 @@ def test_a_pentagon_gives_way_to_a_hexagon_at_445_examples():
     )
 
 
+def test_of_points_that_are_preferred_from_the_same_n_the_best_is_named():
+    points = [CriticalPoint(str(k), 1 / 3 - k / 18, float(k)) for k in range(3)]
+    assert [one.point.name for one in preferences(points)] == ["0", "2"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.5, 50)), min_size=1, max_size=6),

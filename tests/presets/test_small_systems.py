@@ -4,11 +4,16 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from ontogeny.analysis import read_run
 from ontogeny.plans import measure_as_planned, plan_as_json, train_as_planned
 from ontogeny.presets import plan_linear, plan_superposition
+from ontogeny.presets.superposition import NEAR
 from ontogeny.probes import Sampler, sample_chains
+from ontogeny.problems import untrained
+from ontogeny.problems.superposition_distances import distances_to_critical_points
+from ontogeny.problems.superposition_landscape import critical_points
 from ontogeny.training import checkpoint_steps
 
 SIZES = ["quick", "standard", "paper"]
@@ -43,6 +48,29 @@ def test_the_seed_is_that_of_training_and_sampling(size, make):
 def test_every_critical_point_names_a_data_set_that_there_is(size, make):
     problem = make(size, seed=0).problem
     assert {point.data for point in problem.critical_points} - {""} <= set(problem.datasets)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_run_may_begin_near_any_critical_point(size):
+    for point in critical_points():
+        plan = plan_superposition(size, seed=1, start=point.name)
+        assert f"from near {point.name}, seed 1" in plan.title
+        model = untrained(plan.problem, seed=1)
+        near = distances_to_critical_points(*(one.detach().numpy() for one in model.parameters()))
+        assert min(near, key=near.get) == point.name
+        assert near[point.name] < 2 * NEAR * 18**0.5
+    first, second = (
+        untrained(plan_superposition(size, seed, start="5").problem, seed) for seed in (0, 1)
+    )
+    assert not torch.equal(first.weights, second.weights)
+
+
+def test_the_paper_preset_has_the_settings_of_the_paper():
+    plan = plan_superposition("paper", seed=0)
+    assert plan.problem.settings["examples"] == 1000
+    training = plan.training
+    assert (training.batch_size, training.learning_rate) == (20, 0.005)
+    assert training.steps * training.batch_size == 4500 * 1000
 
 
 @pytest.mark.parametrize(("make", "start"), STARTS)

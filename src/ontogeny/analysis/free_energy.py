@@ -93,13 +93,15 @@ def _preferred(
 def _next(
     n: float, best: int, loss: Float[np.ndarray, " point"], coefficient: Float[np.ndarray, " point"]
 ) -> tuple[float, int | None]:
-    """Where another point begins to be preferred, and which."""
+    """Where another point begins to be preferred, and which: the last of those that do at once."""
     crossings = [
         (_crossing(n, loss[best] - loss[i], coefficient[i] - coefficient[best]), i)
         for i in range(len(loss))
         if loss[i] < loss[best]
     ]
-    return min(crossings, default=(np.inf, None), key=lambda one: one[0])
+    first = min((n for n, _ in crossings), default=np.inf)
+    at_once = [i for n, i in crossings if n <= first * (1 + 1e-9)]
+    return first, min(at_once, default=None, key=lambda i: loss[i])
 
 
 def _crossing(n: float, gain: float, price: float) -> float:

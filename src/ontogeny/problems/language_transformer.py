@@ -121,9 +121,8 @@ def by_head(
     x: Tensor, weight: Tensor, bias: Tensor
 ) -> Float[Tensor, "example head position d_head"]:
     """What each head makes of the residual stream."""
-    heads, d_head = bias.shape
     made = x @ weight.transpose(0, 1).flatten(1) + bias.flatten()  # one product for all heads
-    return made.unflatten(-1, (heads, d_head)).transpose(1, 2)
+    return made.view(*x.shape[:2], *bias.shape).transpose(1, 2)
 
 
 def normal(shape: Shape, *size: int) -> nn.Parameter:
