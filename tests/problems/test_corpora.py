@@ -1,17 +1,22 @@
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from ontogeny.problems import check_problem, language
 from ontogeny.problems.corpora import (
+    END,
     chances_after,
     count_bigrams,
     documents,
     draw_text,
     open_corpus,
+    rows_of,
     words_of,
 )
 from ontogeny.streams import random_stream
@@ -61,11 +66,68 @@ def test_the_table_of_bigrams_holds_probabilities(source):
 
 
 def test_rows_begin_with_the_end_token_and_go_on_with_the_text():
-    rows = draw_text(np.arange(25), 99, 6, 40, random_stream(0, "rows"))
+    rows = draw_text(rows_of(np.arange(25), 6), 99, 40, random_stream(0, "rows"))
     assert rows.shape == (40, 6)
     assert set(rows[:, 0].tolist()) == {99}
     assert set(rows[:, 1].tolist()) == {0, 5, 10, 15, 20}
     assert (rows[:, 2:] - rows[:, 1:-1] == 1).all()
+
+
+def test_held_out_rows_are_all_different():
+    rows = draw_text(rows_of(np.arange(25), 6), 99, 40, random_stream(0, "rows"), once=True)
+    assert sorted(rows[:, 1].tolist()) == [0, 5, 10, 15, 20]
+    assert len(draw_text(rows_of(np.arange(25), 6), 99, 3, random_stream(0, "rows"), True)) == 3
+
+
+def test_lines_end_where_json_says(tmp_path):
+    path = tmp_path / "lines.JSONL"
+    path.write_bytes('\ufeff{"text": "one\u2028two"}\n\n{"text": "three"}\n'.encode())
+    assert list(documents(str(path))) == ["one\u2028two", "three"]
+    path.write_text('{"text": "one"}\n\n{"text": null}\n')
+    with pytest.raises(ValueError, match="line 3 of"):
+        list(documents(str(path)))
+
+
+def test_a_tokenizer_neither_cuts_nor_pads(source, tmp_path):
+    plain = open_corpus(source, 300)
+    path = tmp_path / "cutting.json"
+    cutting = Tokenizer.from_str(plain.tokenizer.to_str())
+    cutting.enable_truncation(5)
+    cutting.enable_padding(length=50)
+    cutting.post_processor = TemplateProcessing(
+        single=f"{END} $A", special_tokens=[(END, plain.end)]
+    )
+    cutting.save(str(path))
+    same = open_corpus(source, 300, str(path))
+    assert np.array_equal(same.train, plain.train)
+    assert np.array_equal(words_of(same, 2), words_of(plain, 2))
+
+
+def test_a_damaged_cache_is_named(source, tmp_path):
+    open_corpus(source, 300)
+    (made,) = (tmp_path / "cache" / "corpora").iterdir()
+    (made / "train.npy").write_bytes(b"")
+    open_corpus.cache_clear()
+    with pytest.raises(ValueError, match=f"{made} is damaged"):
+        open_corpus(source, 300)
+    (made / "train.npy").unlink()
+    assert len(open_corpus(source, 300).train)
+
+
+def test_texts_too_short_are_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    short = tmp_path / "short.txt"
+    short.write_text("in the beginning " * 100)
+    with pytest.raises(ValueError, match="is too short for 1024 tokens"):
+        language(corpus=str(short), d_vocab=1024)
+    with pytest.raises(ValueError, match=r"the held-out part of .* too few for a row of 512"):
+        language(corpus=str(short), d_vocab=258, n_ctx=512)
+
+
+def test_the_hub_needs_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match="pip install 'ontogeny"):
+        language(corpus="hub:somebody/something")
 
 
 def test_words_have_the_length_that_was_asked_for(source):
@@ -92,4 +154,4 @@ def test_bad_sources_get_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is not the file of a tokenizer"):
         language(corpus=str(broken), d_vocab=300, tokenizer=str(broken))
     with pytest.raises(ValueError, match="too few for a row of 9"):
-        draw_text(np.arange(5), 0, 9, 2, random_stream(0, "rows"))
+        rows_of(np.arange(5), 9)

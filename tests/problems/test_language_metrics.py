@@ -11,7 +11,11 @@ from ontogeny.problems.language_metrics import (
     head_scores,
     losses_of,
     next_token_losses,
+    ngrams,
+    performance,
+    random_rows,
     repetition,
+    with_one_pair,
 )
 from ontogeny.problems.language_transformer import LanguageModel, Shape
 from ontogeny.problems.trigger_bigrams import TriggerBigrams, bigram_chances
@@ -93,6 +97,43 @@ def test_the_loss_of_a_uniform_prediction_is_the_log_of_the_vocabulary():
     losses = next_token_losses(torch.zeros(3, 16, 8), tokens)
     assert losses.shape == (3, 15)
     torch.testing.assert_close(losses, torch.full((3, 15), math.log(8)))
+
+
+def test_icl_compares_the_500th_token_with_the_50th():
+    losses = torch.arange(1023.0).expand(3, -1)  # the first is that of the second token
+    found = {name: values for name, _, values in performance(losses, losses)}
+    assert found["icl_score"].values.item() == 498 - 48
+
+
+def test_ngram_scores_compare_with_the_place_where_the_word_ends():
+    model = silent(Shape(8, 16, 1, 1, 4))
+    by_position = torch.arange(1.0, 16.0)  # the first is the loss of the second token
+    with torch.no_grad():
+        rows = ngrams(model, lambda n: torch.zeros(5, n + 1, dtype=torch.long), by_position)
+        found = {name: values for name, _, values in rows}
+    torch.testing.assert_close(found["ngram_loss"].values, torch.full((3,), math.log(8)).double())
+    expected = torch.tensor([2.0, 3.0, 4.0]).double() / math.log(8)
+    torch.testing.assert_close(found["ngram_score"].double(), expected)
+    published = torch.tensor([3.0, 4.0, 5.0]).double() / math.log(8)
+    torch.testing.assert_close(found["ngram_score_as_published"].double(), published)
+
+
+def test_random_rows_of_a_text_begin_with_its_end_token_and_have_no_other():
+    model = silent(Shape(8, 16, 1, 1, 4))
+    rows = random_rows(model, 200, 12, random_stream(0, "rows"), 3)
+    assert set(rows[:, 0].tolist()) == {3}
+    assert set(rows[:, 1:].flatten().tolist()) == set(range(8)) - {3}
+
+
+@pytest.mark.parametrize("end", [None, 3, 7])
+def test_prefix_matching_rows_have_one_pair(end):
+    model = silent(Shape(8, 16, 1, 1, 4))
+    rows = random_rows(model, 200, 16, random_stream(0, "rows"), end)
+    first, second = torch.full((200,), 2), torch.full((200,), 11)
+    paired = with_one_pair(rows, first, second, 8, end)
+    assert ((paired == paired[:, 2:3]).sum(dim=1) == 2).all()
+    assert (paired[:, 2] == paired[:, 11]).all()
+    assert end is None or not (paired[:, 1:] == end).any()
 
 
 def test_a_table_of_bigrams_has_the_bigram_score_of_its_entropy():

@@ -18,6 +18,8 @@ from ontogeny.problems import language
 from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
 from ontogeny.training import Training, checkpoint_steps, spread
 
+PILE = "hub:stanford-crfm/DSIR-filtered-pile-50M"
+
 SCORES = (
     "icl_score",
     "previous_token_score",
@@ -119,6 +121,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         learning_rate=3e-3,
         schedule="constant",
         weight_decay=0.05,
+        fused_attention=True,
         log_checkpoints=100,
         linear_checkpoints=100,
         seed=seed,
@@ -166,6 +169,7 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         weight_decay=0.05,
         log_checkpoints=100,
         linear_checkpoints=501,
+        fused_attention=True,
         seed=seed,
         device=device,
     )
@@ -188,9 +192,12 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         (record_passages, FixedBatch(examples=2), steps),
     )
     notes = (
-        f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the Pile, "
-        "stanford-crfm/DSIR-filtered-pile-50M, which must be downloaded "
-        "(--corpus hub:stanford-crfm/DSIR-filtered-pile-50M).",
+        ()
+        if corpus == PILE
+        else (
+            f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the Pile, "
+            f"which must be downloaded (--corpus {PILE}).",
+        )
     )
     title = f"Attention-only language model, the paper's settings on {_title(corpus)}, seed {seed}"
     return Plan(title, notes, "LM", problem, training, measurements, SCORES)

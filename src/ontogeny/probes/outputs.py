@@ -54,9 +54,10 @@ class Sketch:
 def draw_fixed_batch(
     problem: Problem, settings: FixedBatch | Sketch, device: torch.device | str
 ) -> Batch:
-    """Draw the fixed batch."""
+    """Draw the fixed batch, from what is held out where the problem holds something out."""
     stream = random_stream(settings.seed, "fixed batch", device=device)
-    return problem.batch(settings.examples, stream)
+    draw = (problem.datasets or {}).get("held_out", problem.batch)
+    return draw(settings.examples, stream)
 
 
 def record_outputs(problem: Problem, step: int, state: StateDict, settings: FixedBatch) -> Outputs:

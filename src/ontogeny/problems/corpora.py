@@ -8,6 +8,7 @@ document in fifty is held out, whole.
 """
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -16,7 +17,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -25,7 +28,7 @@ from scipy import sparse
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from ontogeny.storage import whole_file
+from ontogeny.storage import remove_leftovers, whole_file
 
 HELD_OUT = 50  # one document in so many
 WORDS = 1000  # of each length whose last token is predicted
@@ -34,6 +37,9 @@ PIECE = 10_000_000  # tokens whose bigrams are counted at a time
 SPEECHES = "speeches"  # the text that is installed as a package
 END = "<|endoftext|>"  # between documents, and first in each row
 FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
+TOGETHER = 1000  # documents that are tokenized side by side
+FORMAT = 2  # of the files in the cache
+FILES = ("tokenizer.json", "train.npy", "held_out.npy", "bigrams.npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +65,39 @@ class Corpus:
         return token
 
 
-def draw_text(
-    tokens: Integer[np.ndarray, " token"], end: int, n_ctx: int, n: int, generator: torch.Generator
-) -> Int[Tensor, "row position"]:
-    """Draw rows from an array of tokens: the end token, then as many tokens as fit.
-
-    The array is cut into pieces of `n_ctx` − 1 tokens; each row is one of them, with replacement.
+def rows_of(
+    tokens: Integer[np.ndarray, " token"], n_ctx: int, name: str = "the text"
+) -> Integer[np.ndarray, "row width"]:
+    """An array of tokens cut into rows of one less than fit, for the end token goes before them.
 
     Raises:
         ValueError: The text is shorter than one row.
     """
     width = n_ctx - 1
-    pieces = len(tokens) // width
-    if not pieces:
-        raise ValueError(f"the text has {len(tokens)} tokens, too few for a row of {n_ctx}")
-    chosen = torch.randint(pieces, (n,), generator=generator, device=generator.device).cpu()
-    rows = tokens[: pieces * width].reshape(pieces, width)[chosen.numpy()].astype(np.int64)
-    body = torch.from_numpy(rows).to(generator.device)
+    rows = len(tokens) // width
+    if not rows:
+        raise ValueError(f"{name} has {len(tokens):,} tokens, too few for a row of {n_ctx}")
+    return tokens[: rows * width].reshape(rows, width)
+
+
+def draw_text(
+    rows: Integer[np.ndarray, "row width"],
+    end: int,
+    n: int,
+    generator: torch.Generator,
+    once: bool = False,
+) -> Int[Tensor, "drawn position"]:
+    """Draw rows, with the end token before each: with replacement, or each at most once.
+
+    Returns:
+        As many as were asked for; drawn once, at most as many as there are.
+    """
+    count, device = len(rows), generator.device
+    if once:
+        chosen = torch.randperm(count, generator=generator, device=device)[:n].cpu()
+    else:
+        chosen = torch.randint(count, (n,), generator=generator, device=device).cpu()
+    body = torch.from_numpy(rows[chosen.numpy()].astype(np.int64)).to(device)
     return torch.nn.functional.pad(body, (1, 0), value=end)
 
 
@@ -93,10 +115,11 @@ def documents(source: str) -> Iterator[str]:
         return
     for path in files_of(source):
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not text in UTF-8: {error}") from None
-        yield from documents_of_lines(path, text) if path.suffix == ".jsonl" else [text]
+        lines = path.suffix.lower().startswith(".json")
+        yield from documents_of_lines(path, text) if lines else [text]
 
 
 def files_of(source: str) -> list[Path]:
@@ -122,7 +145,9 @@ def files_of(source: str) -> list[Path]:
 
 def documents_of_lines(path: Path, text: str) -> Iterator[str]:
     """The documents of a file with one JSON object in each line."""
-    for number, line in enumerate(filter(str.strip, text.splitlines()), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # other ends may be in a string
+        if not line.strip():
+            continue
         try:
             document = json.loads(line)
             found = [document[name] for name in FIELDS if name in document]
@@ -137,28 +162,35 @@ def documents_of_lines(path: Path, text: str) -> Iterator[str]:
 
 def documents_of_hub(name: str) -> Iterator[str]:
     """The documents of a dataset of the Hugging Face hub, its training split."""
+    for document in hub().load_dataset(name, split="train"):
+        found = [document[field] for field in FIELDS if field in document]
+        if not found or not isinstance(found[0], str):
+            raise ValueError(f"a document of {name} has no text in {' or '.join(FIELDS)}")
+        yield found[0]
+
+
+def hub() -> ModuleType:
+    """The library of the hub's datasets, which most installations have no need of."""
     try:
-        from datasets import load_dataset
+        return importlib.import_module("datasets")
     except ImportError:
         raise ValueError("datasets of the hub need pip install 'ontogeny[hub]'") from None
-    for document in load_dataset(name, split="train"):
-        found = [document[field] for field in FIELDS if field in document]
-        if not found:
-            raise ValueError(f"documents of {name} have none of the fields {', '.join(FIELDS)}")
-        yield found[0]
 
 
 def fingerprint(source: str) -> str:
     """What a source holds, as a short text that changes with it."""
     digest = hashlib.blake2b(digest_size=16)
     if source.startswith("hub:"):
-        from datasets import load_dataset_builder
-
-        info = load_dataset_builder(source.removeprefix("hub:")).info
-        digest.update(f"{source} {info.version} {info.download_checksums}".encode())
+        name = source.removeprefix("hub:")
+        if not name:
+            raise ValueError("hub: must be followed by the name of a dataset")
+        # The folder's name has a hash of the dataset's files or of its revision.
+        digest.update(f"{name} {hub().load_dataset_builder(name).cache_dir}".encode())
     else:
         for path in files_of(source):
-            digest.update(path.name.encode() + path.read_bytes())
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "blake2b").hexdigest()
+            digest.update(f"{path.name}\n{content}\n".encode())
     return digest.hexdigest()
 
 
@@ -185,17 +217,22 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
     """
     given = read_tokenizer(tokenizer) if tokenizer else b""
     key = hashlib.blake2b(given, digest_size=8)
-    key.update(f"{fingerprint(source)} {d_vocab}".encode())
+    key.update(f"{FORMAT} {fingerprint(source)} {d_vocab}".encode())
     folder = cache_folder() / key.hexdigest()
-    if not (folder / "bigrams.npz").exists():  # the last that is written
+    if not all((folder / name).exists() for name in FILES):
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         write_tokens(source, d_vocab, given, folder)
-    return Corpus(
-        tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
-        train=np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False),
-        held_out=np.load(folder / "held_out.npy", mmap_mode="r", allow_pickle=False),
-        bigrams=sparse.csr_array(sparse.load_npz(folder / "bigrams.npz")),
-    )
+    tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
+    try:
+        return Corpus(
+            tokenizer=Tokenizer.from_file(str(tokenizer_file)),
+            train=np.load(train, mmap_mode="r", allow_pickle=False),
+            held_out=np.load(held_out, mmap_mode="r", allow_pickle=False),
+            bigrams=sparse.csr_array(sparse.load_npz(bigrams)),
+        )
+    except Exception as error:  # each of the libraries has exceptions of its own
+        raise ValueError(f"{folder} is damaged ({error}); delete it to tokenize again") from None
 
 
 def read_tokenizer(path: str) -> bytes:
@@ -224,16 +261,22 @@ def size_of_tokenizer(path: str) -> int:
 def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
     """Tokenize a source into files, each whole or not at all."""
     made = Tokenizer.from_str(given.decode()) if given else train_tokenizer(source, d_vocab)
-    end = made.token_to_id(END)
-    if made.get_vocab_size() != d_vocab or end is None:
-        raise ValueError(
-            f"the tokenizer has {made.get_vocab_size()} tokens and must have {d_vocab}, "
-            f"{END} among them"
-        )
+    made.no_truncation()
+    made.no_padding()
+    size, end = made.get_vocab_size(), made.token_to_id(END)
+    if size != d_vocab and not given:
+        raise ValueError(f"{source} is too short for {d_vocab} tokens: it makes {size}")
+    if size != d_vocab:
+        raise ValueError(f"the tokenizer has {size} tokens and must have {d_vocab}")
+    if end is None:
+        raise ValueError(f"the tokenizer has no token {END}, which stands between documents")
     parts: dict[str, list[np.ndarray]] = {"train": [], "held_out": []}
-    for number, document in enumerate(documents(source)):
-        tokens = np.array([*made.encode(document).ids, end], dtype=np.min_scalar_type(d_vocab))
-        parts["held_out" if number % HELD_OUT == HELD_OUT - 1 else "train"].append(tokens)
+    numbered = enumerate(documents(source))
+    while some := list(islice(numbered, TOGETHER)):
+        encoded = made.encode_batch([text for _, text in some], add_special_tokens=False)
+        for (number, _), one in zip(some, encoded, strict=True):
+            tokens = np.array([*one.ids, end], dtype=np.min_scalar_type(d_vocab))
+            parts["held_out" if number % HELD_OUT == HELD_OUT - 1 else "train"].append(tokens)
     if not parts["held_out"]:  # few documents, such as one book: the end of the text is held out
         parts["train"], parts["held_out"] = (
             [part] for part in split_off(np.concatenate(parts["train"]))
@@ -311,6 +354,7 @@ def words_of(corpus: Corpus, length: int) -> Int[Tensor, "word token"]:
     """
     text = corpus.tokenizer.decode(corpus.held_out[:READ].tolist())
     words = [word for word, _ in Counter(re.findall(r" [^\W\d_]+", text)).most_common()]
-    tokens = [encoded.ids for encoded in corpus.tokenizer.encode_batch(words)]
+    encoded = corpus.tokenizer.encode_batch(words, add_special_tokens=False)
+    tokens = [one.ids for one in encoded]
     chosen = [ids for ids in tokens if len(ids) == length][:WORDS]
     return torch.tensor(chosen, dtype=torch.long).reshape(len(chosen), length)

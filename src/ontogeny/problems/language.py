@@ -11,12 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ontogeny.problems.attention import fused_attention
 from ontogeny.problems.language_data import Language, Source, source_of
 from ontogeny.problems.language_metrics import measure_language, next_token_losses
 from ontogeny.problems.language_transformer import Attention, LanguageModel, Shape
 from ontogeny.problems.problem import Problem
 from ontogeny.records import References
 from ontogeny.streams import random_stream
+
+AT_ONCE = 64  # rows whose residual stream is in memory at a time
 
 
 def language(**settings: Any) -> Problem:
@@ -54,6 +57,7 @@ def language(**settings: Any) -> Problem:
         model=lambda: LanguageModel(shape),
         batch=lambda n, generator: (source.train(n, generator),),
         loss=lambda model, batch: next_token_losses(model(batch[0]), batch[0]),
+        datasets={"held_out": lambda n, generator: (source.held_out(n, generator),)},
         outputs=lambda model, batch: true_logits(model, batch[0], sites_of(setting, batch[0])),
         metrics=lambda model, *sample: measure_language(source, model, *sample),
         references=lambda batch: references_of(setting, source, batch[0]),
@@ -77,10 +81,15 @@ def true_logits(
 ) -> Float[Tensor, "row site"]:
     """The logits of the tokens that follow some sites."""
     assert isinstance(model, LanguageModel)
-    rows = torch.arange(len(tokens), device=tokens.device)[:, None]
-    true = tokens[rows, sites + 1]
-    x = model.residual(tokens)[rows, sites]
-    return (x * model.W_U.T[true]).sum(dim=-1) + model.b_U[true]
+    true = tokens.gather(1, sites + 1)
+    with fused_attention():
+        parts = [
+            model.residual(some).take_along_dim(places[..., None], dim=1)
+            for some, places in zip(
+                torch.split(tokens, AT_ONCE), torch.split(sites, AT_ONCE), strict=True
+            )
+        ]
+    return (torch.cat(parts) * model.W_U.T[true]).sum(dim=-1) + model.b_U[true]
 
 
 def references_of(

@@ -14,6 +14,7 @@ from ontogeny.problems.corpora import (
     chances_after,
     draw_text,
     open_corpus,
+    rows_of,
     vocabulary_of,
     words_of,
 )
@@ -53,6 +54,8 @@ class Language:
     sites: int = 4
 
     def __post_init__(self) -> None:
+        if self.n_ctx < 8:
+            raise ValueError(f"n_ctx must be at least 8, not {self.n_ctx}")
         if not 1 <= self.sites < self.n_ctx:
             raise ValueError(f"sites must be 1 to {self.n_ctx - 1} in a row, not {self.sites}")
 
@@ -62,11 +65,12 @@ class Source(NamedTuple):
 
     Attributes:
         train: Draws rows to learn from: how many, and with which generator.
-        held_out: Draws rows to be tested on.
+        held_out: Draws rows to be tested on, all different: of a text, at most as many as it has.
         chances: The table of bigrams: of some tokens, the probabilities of what follows each.
+        vocabulary: The text of each token.
         words: Words of a given number of tokens, with the token that begins a row before them; of
             a language that has words.
-        vocabulary: The text of each token.
+        end: The token that begins a row, where one does.
     """
 
     train: Callable[[int, torch.Generator], Tensor]
@@ -74,21 +78,33 @@ class Source(NamedTuple):
     chances: Callable[[Tensor], Tensor]
     vocabulary: tuple[str, ...]
     words: Callable[[int], Tensor] | None = None
+    end: int | None = None
 
 
 def source_of(setting: Language) -> Source:
-    """The rows that a setting names."""
+    """The rows that a setting names.
+
+    Raises:
+        ValueError: There is no such text, or it has not one row to learn from and one to test on.
+    """
     if setting.corpus:
         corpus = open_corpus(setting.corpus, setting.d_vocab, setting.tokenizer)
-        train, held_out = (
-            partial(draw_text, tokens, corpus.end, setting.n_ctx)
-            for tokens in (corpus.train, corpus.held_out)
-        )
+        pieces = {
+            name: rows_of(tokens, setting.n_ctx, f"the {name} part of {setting.corpus}")
+            for name, tokens in (("training", corpus.train), ("held-out", corpus.held_out))
+        }
 
         def words(length: int) -> Tensor:
             return functional.pad(words_of(corpus, length), (1, 0), value=corpus.end)
 
-        return Source(train, held_out, partial(chances_after, corpus), vocabulary_of(corpus), words)
+        return Source(
+            train=partial(draw_text, pieces["training"], corpus.end),
+            held_out=partial(draw_text, pieces["held-out"], corpus.end, once=True),
+            chances=partial(chances_after, corpus),
+            vocabulary=vocabulary_of(corpus),
+            words=words,
+            end=corpus.end,
+        )
     world = TriggerBigrams(
         setting.d_vocab,
         setting.n_ctx,

@@ -33,7 +33,7 @@ from ontogeny.problems.problem import Row
 from ontogeny.streams import random_stream
 
 PAPER_CONTEXT = 1024
-EARLY, LATE = 50, 500  # the tokens whose losses the paper's ICL score compares
+EARLY, LATE = 49, 499  # which losses the ICL score compares: those of tokens 50 and 500
 NGRAMS = (2, 3, 4)
 CHUNK = 2**24  # logits at a time
 
@@ -55,7 +55,7 @@ def measure_language(source: Source, model: nn.Module, examples: int, seed: int)
     Args:
         source: Of rows that nothing was trained on.
         model: A `LanguageModel` in eval mode.
-        examples: How many rows.
+        examples: How many rows; of a text, at most as many as are held out.
         seed: Which.
 
     Yields:
@@ -68,24 +68,27 @@ def measure_language(source: Source, model: nn.Module, examples: int, seed: int)
         return random_stream(seed, f"language {role}", device=device)
 
     tokens = source.held_out(examples, stream("rows"))
-    yield from performance(model, tokens)
+    losses = losses_of(model, tokens)
+    yield from performance(losses, losses_of(model, tokens, positions=False))
     yield from bigrams(model, source, tokens, stream("bigram sites"))
     if source.words:
-        yield from ngrams(model, source.words, tokens)
-    yield from repetition(model, examples, stream("repetition"))
-    yield from head_scores(model, examples, stream("heads"))
+        yield from ngrams(model, source.words, losses.mean(dim=0))
+    yield from repetition(model, examples, stream("repetition"), source.end)
+    yield from head_scores(model, examples, stream("heads"), source.end)
     yield from attention(model, tokens)
     yield from weights(model)
 
 
-def performance(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
+def performance(
+    losses: Float[Tensor, "row next"], without: Float[Tensor, "row next"]
+) -> Iterator[Row]:
     """Losses by position, with and without positions, and how much they fall within the context."""
-    losses = losses_of(model, tokens)
-    n_ctx = tokens.shape[1]
-    early, late = (max(1, round(k * n_ctx / PAPER_CONTEXT)) for k in (EARLY, LATE))
+    count = losses.shape[1]
+    early, late = (max(1, round(k * (count + 1) / PAPER_CONTEXT)) for k in (EARLY, LATE))
     yield "loss", ("",), average(losses.mean(dim=1))
-    yield "loss_by_position", numbers(losses.shape[1]), average(losses)
-    yield "loss_without_positions", ("",), average(losses_of(model, tokens, False).mean(dim=1))
+    yield "loss_by_position", numbers(count), average(losses)
+    yield "loss_without_positions", ("",), average(without.mean(dim=1))
+    yield "loss_by_position_without_positions", numbers(count), average(without)
     yield "icl_score", ("",), icl_score(losses, early, late)
 
 
@@ -122,9 +125,7 @@ def bigrams(
 
 
 def ngrams(
-    model: LanguageModel,
-    words: Callable[[int], Tensor],
-    tokens: Int[Tensor, "row position"],
+    model: LanguageModel, words: Callable[[int], Tensor], by_position: Float[Tensor, " next"]
 ) -> Iterator[Row]:
     """How much better the last token of a word is predicted than others at its place.
 
@@ -132,60 +133,63 @@ def ngrams(
     loss of the last token of such words: 1 for a network that does not know them. The paper took
     the loss one token later, `ngram_score_as_published`.
     """
-    lengths = [n for n in NGRAMS if len(words(n)) and n + 1 < tokens.shape[1]]
+    device = by_position.device
+    lengths = [n for n in NGRAMS if len(words(n)) and n < len(by_position)]
     if not lengths:
         return
-    by_position = losses_of(model, tokens).mean(dim=0)
-    found = [average(losses_of(model, words(n).to(tokens.device))[:, -1]) for n in lengths]
+    found = [average(losses_of(model, words(n).to(device))[:, -1]) for n in lengths]
     items = tuple(map(str, lengths))
     losses = Estimate(*(torch.stack(parts) for parts in zip(*found, strict=True)))
     yield "ngram_loss", items, losses
-    places = torch.tensor(lengths, device=tokens.device)
+    places = torch.tensor(lengths, device=device)
     yield "ngram_score", items, by_position[places - 1] / losses.values
     yield "ngram_score_as_published", items, by_position[places] / losses.values
 
 
-def repetition(model: LanguageModel, examples: int, generator: torch.Generator) -> Iterator[Row]:
+def repetition(
+    model: LanguageModel, examples: int, generator: torch.Generator, end: int | None = None
+) -> Iterator[Row]:
     """Losses on both halves of a random row whose second half repeats the first.
 
     Nothing but the row itself tells what comes next, so only induction lowers the second loss. In
-    the first half, the second token to the last; in the second half the same tokens.
+    the first half, the second token to the last; in the second half the same tokens. In a text the
+    end token stands before both.
     """
-    d_vocab, n_ctx = model.W_U.shape[1], model.W_pos.shape[0]
-    size, device = (min(examples, 512), n_ctx // 2), model.W_E.device
-    half = torch.randint(d_vocab, size, generator=generator, device=device)
-    losses = losses_of(model, torch.cat([half, half], dim=1))
-    first, second = losses[:, : size[1] - 1], losses[:, size[1] :]
+    begins = int(end is not None)
+    length = (model.W_pos.shape[0] - begins) // 2
+    half = random_rows(model, min(examples, 512), begins + length, generator, end)
+    losses = losses_of(model, torch.cat([half, half[:, begins:]], dim=1))[:, begins:]
+    first, second = losses[:, : length - 1], losses[:, length:]
     both = torch.stack([first.mean(dim=1), second.mean(dim=1)], dim=1)
     yield "repeated_loss", ("first", "second"), average(both)
     yield "induction_gain", ("",), average((first - second).mean(dim=1))
 
 
-def head_scores(model: LanguageModel, examples: int, generator: torch.Generator) -> Iterator[Row]:
+def head_scores(
+    model: LanguageModel, examples: int, generator: torch.Generator, end: int | None = None
+) -> Iterator[Row]:
     """Previous-token, prefix-matching and K-composition scores of the heads.
 
     Previous token: from the last of 16 to 64 random tokens to the one before. Prefix matching: in
     128 random tokens of which one occurs in either half, from the second to what follows the
-    first. Both lengths are for a context of 1,024, and at least 8 and 16 here.
+    first. Both lengths are for a context of 1,024, and at least 8 and 16 here. In a text the end
+    token stands first.
     """
-    d_vocab, n_ctx = model.W_U.shape[1], model.W_pos.shape[0]
-    device, heads = model.W_E.device, names_of_heads(model)
+    n_ctx, heads = model.W_pos.shape[0], names_of_heads(model)
 
-    def uniform(low: int, high: int, *size: int) -> Tensor:
-        return torch.randint(low, high, size, generator=generator, device=device)
+    def uniform(low: int, high: int) -> Tensor:
+        return torch.randint(low, high, (examples,), generator=generator, device=generator.device)
 
+    shortest = min(n_ctx, max(8, 16 * n_ctx // PAPER_CONTEXT))
     longest = min(n_ctx, max(16, 64 * n_ctx // PAPER_CONTEXT))
-    tokens, last = uniform(0, d_vocab, examples, longest), uniform(7, longest, examples)
+    tokens = random_rows(model, examples, longest, generator, end)
+    last = uniform(shortest - 1, longest)
     yield "previous_token_score", heads, scores_at(model, tokens, last, last - 1)
 
     length = min(n_ctx, max(16, 128 * n_ctx // PAPER_CONTEXT))
-    once = uniform(0, d_vocab, examples, 1)
-    tokens = uniform(0, d_vocab - 1, examples, length)
-    tokens = tokens + (tokens >= once).long()  # all but the special token
-    first = uniform(1, length // 2 - 1, examples)
-    second = uniform(length // 2 + 1, length, examples)
-    for places in (first, second):
-        tokens = tokens.scatter(1, places[:, None], once)
+    tokens = random_rows(model, examples, length, generator, end)
+    first, second = uniform(1, length // 2), uniform(length // 2 + 1, length)
+    tokens = with_one_pair(tokens, first, second, model.W_U.shape[1], end)
     yield "prefix_matching_score", heads, scores_at(model, tokens, second, first + 1)
 
     layers = [layer for layer in model.layers if isinstance(layer, Attention)]
@@ -195,6 +199,36 @@ def head_scores(model: LanguageModel, examples: int, generator: torch.Generator)
         n_heads = numbers(len(written))
         items = tuple(f"{i}.{a}-{i + 1}.{b}" for a in n_heads for b in n_heads)
         yield "k_composition", items, composition_scores(written, read)
+
+
+def random_rows(
+    model: LanguageModel, rows: int, length: int, generator: torch.Generator, end: int | None
+) -> Int[Tensor, "row position"]:
+    """Rows of random tokens; where there is an end token it stands first, and nowhere else."""
+    count = model.W_U.shape[1] - int(end is not None)
+    size, device = (rows, length), generator.device
+    tokens = torch.randint(count, size, generator=generator, device=device)
+    if end is not None:
+        tokens = tokens + (tokens >= end).long()
+        tokens[:, 0] = end
+    return tokens
+
+
+def with_one_pair(
+    tokens: Int[Tensor, "row position"],
+    first: Int[Tensor, " row"],
+    second: Int[Tensor, " row"],
+    d_vocab: int,
+    end: int | None,
+) -> Int[Tensor, "row position"]:
+    """Rows in which the token at `first` stands at `second` too, and nowhere else."""
+    once = tokens.gather(1, first[:, None])
+    others = (tokens + 1) % d_vocab
+    if end is not None:
+        others = torch.where(others == end, (others + 1) % d_vocab, others)
+    return torch.where(tokens == once, others, tokens).scatter(
+        1, torch.stack([first, second], dim=1), once.expand(-1, 2)
+    )
 
 
 def scores_at(model: LanguageModel, tokens: Tensor, queries: Tensor, keys: Tensor) -> Estimate:
