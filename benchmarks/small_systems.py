@@ -5,8 +5,7 @@ python benchmarks/small_systems.py superposition --seeds 1 --starts  # from near
 
 A run *rests* at a known critical point where that is the nearest for at least a fifth of a unit of
 log-step and was closer than a tenth of a unit of weights. Each rest between the first and the last
-should have one milestone inside it, and the first may have one, where the run comes nearer to it
-before it leaves. A milestone in no rest, or a second in the same, is spurious.
+should have one milestone inside it. Any other milestone is spurious.
 """
 
 import argparse
@@ -53,9 +52,9 @@ def judge(report):
     """The rests, the milestones in each inner one, and how many milestones are spurious."""
     visited = rests(report)
     steps = [one.step for one in report.milestones if holds(one)]
-    within = [[s for s in steps if first <= s <= last] for _, first, last, _ in visited[:-1]]
+    within = [[s for s in steps if first <= s <= last] for _, first, last, _ in visited[1:-1]]
     matched = sum(bool(one) for one in within)
-    return visited, within[1:], len(steps) - matched
+    return visited, within, len(steps) - matched
 
 
 def plans(system, preset, seeds, starts):

@@ -68,7 +68,7 @@ def icl_changes(folder, stages):
     for step in (0, *(one["end"] for one in stages)):
         nearest = min(run.checkpoints, key=lambda kept: abs(kept - step))
         losses = losses_of(trained(run.problem, run.checkpoints[nearest]), tokens)
-        scores.append(losses[:, late - 1] - losses[:, early - 1])
+        scores.append(losses[:, late] - losses[:, early])
     changes = [average(after - before) for before, after in pairwise(scores)]
     return [(float(change.values), float(change.stderr)) for change in changes]
 

@@ -66,7 +66,8 @@ def test_the_population_is_a_data_set_of_a_training_set():
 def test_it_starts_where_it_is_told():
     model = untrained(superposition(start="4+", shrink=0.5), seed=0)
     assert torch.equal(model.weights, critical_point("4+")["weights"] / 2)
-    assert torch.equal(model.bias, critical_point("4+")["bias"])
+    origin = critical_point("0++++++")["bias"]
+    torch.testing.assert_close(model.bias, (critical_point("4+")["bias"] + origin) / 2)
     assert not untrained(superposition(), seed=0).weights.any()
 
 

@@ -63,10 +63,10 @@ def _address(source: str) -> str:
 
 def _quick(seed: int, device: str) -> Plan:
     problem = language(
-        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.5, sites=4
+        d_vocab=20, n_ctx=48, n_heads=8, triggers=4, sharpness=1.5, second_order=2.5, sites=4
     )
     training = Training(
-        steps=3000,
+        steps=2400,
         batch_size=32,
         schedule="constant",
         weight_decay=0.05,
@@ -97,7 +97,7 @@ def _quick(seed: int, device: str) -> Plan:
     )
     notes = (
         "The language is synthetic. What follows a token depends on it and, through a fixed table, "
-        "on the token before it; but in each row three of the twenty tokens are triggers, whose "
+        "on the token before it; but in each row four of the twenty tokens are triggers, whose "
         "successors are drawn afresh for the row. The first needs a table of bigrams and a "
         "previous-token head, the second an induction head.",
     )

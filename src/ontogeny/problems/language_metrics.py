@@ -33,7 +33,7 @@ from ontogeny.problems.problem import Row
 from ontogeny.streams import random_stream
 
 PAPER_CONTEXT = 1024
-EARLY, LATE = 49, 499  # which losses the ICL score compares: those of tokens 50 and 500
+EARLY, LATE = 48, 498  # losses that the ICL score compares, counted from 0: tokens 50 and 500
 NGRAMS = (2, 3, 4)
 CHUNK = 2**24  # logits at a time
 
@@ -84,7 +84,7 @@ def performance(
 ) -> Iterator[Row]:
     """Losses by position, with and without positions, and how much they fall within the context."""
     count = losses.shape[1]
-    early, late = (max(1, round(k * (count + 1) / PAPER_CONTEXT)) for k in (EARLY, LATE))
+    early, late = (1 + round(k * (count + 1) / PAPER_CONTEXT) for k in (EARLY, LATE))
     yield "loss", ("",), average(losses.mean(dim=1))
     yield "loss_by_position", numbers(count), average(losses)
     yield "loss_without_positions", ("",), average(without.mean(dim=1))

@@ -59,8 +59,8 @@ def superposition(
         hidden: r, the dimensions that they are squeezed through.
         start: The critical point that the untrained network stands at, such as `4++`; the origin if
             empty.
-        shrink: Factor of its weights, biases as they are: with a small one training begins near
-            where the corners are still given no weight.
+        shrink: Factor of its distance from where no feature has a direction and all have a positive
+            bias: with a small one training begins near there, on the way to the start.
         jitter: Standard deviation of the noise on weights and biases.
         examples: Size of the training set; a batch is drawn from it without replacement, so that
             one of this size is all of it. With 0 the mean over all inputs is taken exactly: every
@@ -90,6 +90,7 @@ def superposition(
             f"jitter ({jitter}) and shrink ({shrink}) must be finite, jitter from 0 on"
         )
     first = critical_point(start or "0", features, hidden)
+    origin = critical_point("0" + "+" * features, features, hidden)["bias"]
     known = critical_points(features, hidden)
     data = "all" if examples else "population"
     known = tuple(replace(point, data=data * point.minimum) for point in known)
@@ -100,7 +101,7 @@ def superposition(
         if not start:
             return Superposition(noise[:hidden], noise[hidden])
         weights = shrink * first["weights"] + noise[:hidden]
-        return Superposition(weights, first["bias"] + noise[hidden])
+        return Superposition(weights, torch.lerp(origin, first["bias"], shrink) + noise[hidden])
 
     own, in_order = batches_of(inputs)
     everything = torch.eye(features, dtype=torch.float64)
