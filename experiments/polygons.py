@@ -136,4 +136,4 @@ if __name__ == "__main__":
         levels = {one.point.name: one.point.loss for one in ends if one}
         figure = with_slider(states, titles, steps, loss.values[:, 0], levels, extent)
     figure.update_layout(template="plotly_white")
-    figure.write_html(picture, config={"displayModeBar": False})
+    figure.write_html(picture, config={"displayModeBar": False}, auto_play=False)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -79,15 +80,16 @@ def test_the_largest_singular_values_stay_longest_and_where_they_are():
     assert diagonals == [[0, 0, 0], [0, 0, -2.0], [1.0, 0, -2.0], [1.0, 0.5, -2.0]]
 
 
-def test_each_saddle_is_a_minimum_on_its_data_set_and_has_no_slope_on_its_own():
-    widths, values = [4, 5, 3], [3.0, 1.0]
+@pytest.mark.parametrize("widths", [[4, 5, 3], [4, 5, 6, 3], [4, 3, 5, 4, 3]])
+def test_each_saddle_is_a_minimum_on_its_data_set_and_has_no_slope_on_its_own(widths):
+    values, depth = [3.0, 1.0], len(widths) - 1
     problem = deep_linear(widths, values)
     known = zip(saddles(widths, values), truncated_teachers(widths, values), strict=True)
     for point, teacher in known:
         model = problem.model()
-        roots = torch.zeros(5, 4).double(), torch.zeros(3, 5).double()
+        roots = [layer.detach().clone().zero_() for layer in model.parameters()]
         for root in roots:
-            root[:3, :3] = teacher[:, :3].sqrt()
+            root[:3, :3] = teacher[:, :3] ** (1 / depth)
         model.load_state_dict({f"layers.{i}": root for i, root in enumerate(roots)})
         there = problem.loss(model, problem.datasets[point.data](1, torch.Generator()))
         assert there.item() == pytest.approx(0, abs=1e-28)
@@ -244,6 +246,7 @@ def test_a_random_start_becomes_balanced_and_follows_the_same_curve():
     [
         (lambda: deep_linear([3]), "two widths or more"),
         (lambda: deep_linear([3, 0, 3]), "positive whole numbers"),
+        (lambda: deep_linear(cast(Any, [3, 6.0, 3])), "positive whole numbers"),
         (lambda: deep_linear([3, 3, 3], [1.0, 0.0]), "singular values must be positive"),
         (lambda: deep_linear([3, 3, 3], [math.nan]), "singular values must be positive"),
         (lambda: deep_linear([3, 3, 3], [1.0], -1.0), "initial_scale must be at least 0"),

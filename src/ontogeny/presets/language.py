@@ -63,10 +63,10 @@ def _address(source: str) -> str:
 
 def _quick(seed: int, device: str) -> Plan:
     problem = language(
-        d_vocab=20, n_ctx=48, n_heads=8, triggers=4, sharpness=1.5, second_order=2.5, sites=4
+        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.5, sites=4
     )
     training = Training(
-        steps=2400,
+        steps=3000,
         batch_size=32,
         schedule="constant",
         weight_decay=0.05,
@@ -97,7 +97,7 @@ def _quick(seed: int, device: str) -> Plan:
     )
     notes = (
         "The language is synthetic. What follows a token depends on it and, through a fixed table, "
-        "on the token before it; but in each row four of the twenty tokens are triggers, whose "
+        "on the token before it; but in each row three of the twenty tokens are triggers, whose "
         "successors are drawn afresh for the row. The first needs a table of bigrams and a "
         "previous-token head, the second an induction head.",
     )
@@ -191,14 +191,11 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         *at_every_checkpoint(Metrics(examples=1000), FixedBatch(examples=1000), steps),
         (record_passages, FixedBatch(examples=2), steps),
     )
-    notes = (
-        ()
-        if corpus == PILE
-        else (
-            f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the Pile, "
-            f"which must be downloaded (--corpus {PILE}).",
-        )
+    elsewhere = (
+        f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the "
+        f"Pile, which must be downloaded (--corpus {PILE})."
     )
+    notes = (elsewhere,) * (corpus != PILE)
     title = f"Attention-only language model, the paper's settings on {_title(corpus)}, seed {seed}"
     return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 

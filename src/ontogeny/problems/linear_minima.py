@@ -7,6 +7,7 @@ they hold, and `minimum` gives it. The network and its loss are `ontogeny.proble
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -161,11 +162,11 @@ def local_learning_coefficient(
 
 def check_widths(widths: Sequence[int], rank: int) -> None:
     """Whether there is such a network with a minimum of such a rank."""
-    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
+    if len(widths) < 2 or not all(isinstance(one, Integral) and one > 0 for one in widths):
         raise ValueError(
             f"a network needs two widths or more, positive whole numbers, not {list(widths)}"
         )
-    if int(rank) != rank:
+    if not isinstance(rank, Integral):
         raise ValueError(f"a rank is a whole number, not {rank}")
     if not 0 <= rank <= min(widths[0], widths[-1]):
         raise ValueError(f"a teacher from {widths[0]} to {widths[-1]} cannot have rank {rank}")

@@ -14,6 +14,7 @@ References:
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral
 from typing import cast
 
 import torch
@@ -83,7 +84,7 @@ def superposition(
         True
     """
     check_sizes(features, hidden)
-    if examples < 0 or int(examples) != examples:
+    if not isinstance(examples, Integral) or examples < 0:
         raise ValueError(f"examples must be a whole number, 0 or more, not {examples}")
     if not (0 <= jitter < math.inf and math.isfinite(shrink)):
         raise ValueError(

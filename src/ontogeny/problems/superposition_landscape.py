@@ -9,6 +9,7 @@ References:
 """
 
 from functools import lru_cache
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -262,7 +263,7 @@ def weights_of(corners: Corners, features: int, hidden: int) -> dict[str, Tensor
 
 def check_sizes(features: int, hidden: int) -> None:
     """Whether there are so many features and dimensions, and something to squeeze."""
-    if int(features) != features or int(hidden) != hidden:
+    if not all(isinstance(size, Integral) for size in (features, hidden)):
         raise ValueError(f"features ({features}) and hidden ({hidden}) must be whole numbers")
     if hidden < 1 or features < hidden:
         raise ValueError(
