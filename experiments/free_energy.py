@@ -12,6 +12,7 @@ its λ where it has one: on the data set of which it is a minimum.
 
 import sys
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,13 @@ def draw(reports, points):
         any(0 < np.log10(place(point.loss) / place(other.loss)) < 0.1 for other in visited.values())
         for point in points
     ]
+    aside = cycle(["bottom left", "top left"])  # neighbours by turns
     exact = go.Scatter(
         x=place(np.array([point.loss for point in points])),
         y=[point.learning_coefficient for point in points],
         text=[f"  {one.name}: {one.learning_coefficient:g}  " for one in points],
         mode="markers+text", name="exact λ",
-        textposition=["middle left" if one else "middle right" for one in crossed],
+        textposition=[next(aside) if one else "middle right" for one in crossed],
         marker={"size": 9, "color": ORANGE, "symbol": "diamond"},
     )  # fmt: skip
     figure.add_trace(exact, row=1, col=1)
@@ -127,7 +129,7 @@ def layout(figure, edge, most, zero):
     room = 0.12 * (max(exact) - min(exact))
     figure.update_yaxes(
         title_text="learning coefficient",
-        range=[min(exact) - 3 * room, max(exact) + room],
+        range=[min(exact) - 1.5 * room, max(exact) + room],
         row=1,
         col=1,
     )
