@@ -89,7 +89,7 @@ def draw(toy, linear):
     titles = "superposition, nβ = 10⁶, γ = 1000", "deep linear, nβ = 10⁴, γ = 1"
     figure = make_subplots(cols=2, subplot_titles=titles, horizontal_spacing=0.08)
     kinds = (
-        ("exact λ", 1, {"symbol": "line-ew", "size": 34, "line": {"width": 2, "color": "#d9731a"}}),
+        ("exact λ", 1, {"symbol": "line-ew", "size": 16, "line": {"width": 2, "color": "#d9731a"}}),
         ("block Gibbs", 4, {"symbol": "diamond-open", "size": 11, "color": "#6b6b6b"}),
         ("estimate", 2, {"size": 7, "color": "#154f80"}),
     )
