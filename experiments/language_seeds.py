@@ -24,7 +24,7 @@ from ontogeny.analysis.reading import read_curves
 from ontogeny.metrics import average
 from ontogeny.problems import trained
 from ontogeny.problems.language_data import Language, source_of
-from ontogeny.problems.language_metrics import EARLY, LATE, PAPER_CONTEXT, losses_of
+from ontogeny.problems.language_metrics import icl_places, losses_of
 from ontogeny.runs import open_run
 from ontogeny.streams import random_stream
 
@@ -63,7 +63,7 @@ def icl_changes(folder, stages):
     run = open_run(folder)
     setting = Language(**run.problem.settings)
     tokens = source_of(setting).held_out(ROWS, random_stream(1, "language seeds"))
-    early, late = (round(k * setting.n_ctx / PAPER_CONTEXT) for k in (EARLY, LATE))
+    early, late = icl_places(setting.n_ctx)
     scores = []
     for step in (0, *(one["end"] for one in stages)):
         nearest = min(run.checkpoints, key=lambda kept: abs(kept - step))

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from ontogeny.probes.outputs import Sketch, record_gradients
 from ontogeny.problems import check_problem, untrained
 from ontogeny.problems.language import (
     completes_induction,
@@ -58,6 +60,18 @@ def test_outputs_are_the_logits_of_what_comes_next():
         assert tokens[row, position] == token
         assert tokens[row, position + 1] == true
         torch.testing.assert_close(logits[row, position, true], value)
+
+
+def test_gradients_of_fewer_rows_than_asked_for_are_of_their_mean(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path))
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat, and the dog sat too. " * 200)
+    problem = language(corpus=str(text), d_vocab=265, n_ctx=16, d_model=16, n_heads=2)
+    state = untrained(problem, seed=0).state_dict()
+    few, many = (
+        record_gradients(problem, 0, state, Sketch(examples=n)).values for n in (1000, 2000)
+    )
+    np.testing.assert_allclose(few, many, rtol=1e-4, atol=1e-7)
 
 
 def test_sites_are_the_same_for_fewer_rows():

@@ -126,7 +126,7 @@ def record_gradients(problem: Problem, step: int, state: StateDict, settings: Sk
     batch = draw_fixed_batch(problem, settings, device_of(state))
     total = torch.zeros((), device=device_of(state))
     for some in zip(*(torch.split(part, AT_ONCE) for part in batch), strict=True):
-        loss = problem.loss(model, some).sum(dim=0).mean() / settings.examples
+        loss = problem.loss(model, some).sum(dim=0).mean() / len(batch[0])
         gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         total = total + torch.cat([part.flatten() for part in gradients])
     return _sketched(total, step, settings)

@@ -84,12 +84,22 @@ def performance(
 ) -> Iterator[Row]:
     """Losses by position, with and without positions, and how much they fall within the context."""
     count = losses.shape[1]
-    early, late = (1 + round(k * (count + 1) / PAPER_CONTEXT) for k in (EARLY, LATE))
+    early, late = icl_places(count + 1)
     yield "loss", ("",), average(losses.mean(dim=1))
     yield "loss_by_position", numbers(count), average(losses)
     yield "loss_without_positions", ("",), average(without.mean(dim=1))
     yield "loss_by_position_without_positions", numbers(count), average(without)
-    yield "icl_score", ("",), icl_score(losses, early, late)
+    yield "icl_score", ("",), icl_score(losses, early + 1, late + 1)
+
+
+def icl_places(n_ctx: int) -> tuple[int, int]:
+    """Which two losses the ICL score compares, counted from 0.
+
+    Examples:
+        >>> icl_places(1024), icl_places(48)
+        ((48, 498), (2, 23))
+    """
+    return round(EARLY * n_ctx / PAPER_CONTEXT), round(LATE * n_ctx / PAPER_CONTEXT)
 
 
 def losses_of(
