@@ -20,10 +20,9 @@ SIGMAS = 3.0
 FLAT_SIGMAS = 2.0
 # On a plateau the curve is flatter than this share of the steepest slope on either side of it.
 FLATNESS = 0.5
-# A plateau parts two changes of which each exceeds this share of the range of the curve.
+# And this share of the range of the curve: a change may be as certain as it is small, where errors
+# are shared by all checkpoints, and smoothing rings beside a corner.
 NOTABLE = 0.02
-# Nor does a change of less than this share: smoothing rings so much beside a corner.
-RINGING = 0.005
 # A milestone holds if it is in at least this share of the functions that the curve might be.
 HOLDS = 0.5
 # A corner may be this many times as far again as a shorter length scale moves it.
@@ -45,7 +44,7 @@ class Rule:
         sigmas: A change counts if it exceeds this many of its standard errors.
         flat_sigmas: So does the flatness of a plateau.
         flatness: Slope of a plateau, at most, in units of the steepest slope beside it.
-        notable: Change on either side of a plateau, at least, in units of the curve's range.
+        notable: Change on either side of a milestone, at least, in units of the curve's range.
     """
 
     sigmas: float = SIGMAS
@@ -56,10 +55,9 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class _Errors:
-    """What a change between two points of the grid must exceed: to turn, to part, to be flat."""
+    """What a change between two points of the grid must exceed: to count, to be flat."""
 
-    turn: Float[np.ndarray, "grid grid"]
-    part: Float[np.ndarray, "grid grid"]
+    change: Float[np.ndarray, "grid grid"]
     flat: Float[np.ndarray, "grid grid"]
 
 
@@ -71,11 +69,11 @@ def find_milestones(
     The curve is smoothed in log-step. A function has a milestone where
 
     - it turns: it is highest or lowest, and the change to the next milestone of this kind, or to
-      the end of the curve, exceeds 3 of its standard errors on both sides, and half a per cent of
-      the curve's range; or
+      the end of the curve, exceeds 3 of its standard errors on both sides, and 2 % of the curve's
+      range; or
     - it pauses between two rises, or two falls: while it is slower than half of the steepest slope
       on either side, whichever is less steep, it falls behind by more than 2 standard errors.
-      Before and after it changes by more than 3 standard errors and by 2 % of its range.
+      Before and after it changes by as much as for a turn.
 
     A flat beginning is no milestone: nothing changed before it. The rule is applied to the smoothed
     curve and to functions that the curve might be, whole chains resampled. The probability of a
@@ -201,17 +199,15 @@ def _extreme(rows: Float[np.ndarray, "row grid"], kind: Kind, up: bool) -> Int[n
 
 def _errors(smooth: SmoothCurve, rule: Rule) -> _Errors:
     change = change_stderr(smooth)
-    span = np.ptp(smooth.mean)
-    turn = np.maximum(rule.sigmas * change, RINGING * span)
-    part = np.maximum(turn, rule.notable * span)
-    return _Errors(turn, part, rule.flat_sigmas * change)
+    least = rule.notable * np.ptp(smooth.mean)
+    return _Errors(np.maximum(rule.sigmas * change, least), rule.flat_sigmas * change)
 
 
 def _places(
     values: Float[np.ndarray, " grid"], errors: _Errors, flatness: float, ease: float = 1.0
 ) -> list[int]:
     """Where the rule finds milestones in a function, in order."""
-    ends = extremes(values, lambda at: ease * errors.turn[at[:-1], at[1:]])
+    ends = extremes(values, lambda at: ease * errors.change[at[:-1], at[1:]])
     found: list[int] = []
     for start, end in pairwise(ends):
         found += _plateaus(values, (start, end), errors, flatness, ease)
@@ -268,8 +264,8 @@ def _plateaus(
         i, p, j = start + high, start + flattest, start + low
         clear = min(
             (tilt * (low - high) - (way[low] - way[high])) / errors.flat[i, j],
-            (way[flattest] - way[0]) / errors.part[start, p],
-            (way[-1] - way[flattest]) / errors.part[p, end],
+            (way[flattest] - way[0]) / errors.change[start, p],
+            (way[-1] - way[flattest]) / errors.change[p, end],
         )
         if clear >= clearest and flattest:
             best, clearest = p, clear
