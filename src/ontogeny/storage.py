@@ -39,7 +39,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     private = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(private, "wb") as file:
+        with open(private, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -104,7 +104,7 @@ def test_sharp_corners_without_noise_ring_too_little_to_turn():
 
 
 def test_milestones_that_only_some_chains_have_are_less_probable():
-    # All chains rise; three of six then fall by 12, the others rise on by 6, so the mean falls by 3.
+    # All chains rise; three of six then fall by 12, the others rise by 6 more: the mean falls by 3.
     after = 10 * logistic(X, 10, 3)[:, None] * np.array([-1.2, -1.2, -1.2, 0.6, 0.6, 0.6])
     chains = 50 * logistic(X, 5, 3)[:, None] + after + 0.05 * noise(4, shape=(len(X), 6))
     unsure = find_milestones(curve_of(chains.mean(axis=1), chains=chains), least_probability=0.0)

