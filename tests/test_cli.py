@@ -459,6 +459,19 @@ def test_a_start_reaches_the_plan_and_the_folder(monkeypatch, tmp_path):
     assert folder.name == "superposition-quick-from-5+-seed0"
 
 
+def test_mixed_precision_reaches_the_plan(monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr("ontogeny.plans.train_as_planned", lambda *given: begun.append(given))
+    assert command("train", "linear", "--mixed-precision", "--folder", tmp_path / "run") == 0
+    ((plan, _),) = begun
+    assert plan.training.mixed_precision
+
+
+def test_an_empty_text_is_refused(capsys):
+    assert command("train", "language", "--preset", "standard", "--corpus", "") == 1
+    assert "--corpus must not be empty" in capsys.readouterr().err
+
+
 def test_a_text_reaches_the_plan(monkeypatch, tmp_path):
     texts = []
 

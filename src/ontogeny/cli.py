@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
@@ -82,28 +82,44 @@ class Sampling:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Own:
-    """What one system is told and the others are not."""
+class Recipe:
+    """What is trained, and how."""
 
-    corpus: str = ""
+    preset: Size = "quick"
+    seed: Seed = 0
+    device: Device = "cpu"
+    mixed_precision: Annotated[bool, Parameter(negative="")] = False
+    "Train with products of matrices in bfloat16: faster on a GPU, and another run."
+    corpus: str | None = None
     "Language only, standard and paper: a text, as a file or folder of .txt or .jsonl, or hub:NAME."
-    tokenizer: str = ""
+    tokenizer: str | None = None
     "Language only: the file of the text's tokenizer; by default one is trained on the text."
-    start: str = ""
+    start: str | None = None
     "Superposition only: the critical point that training begins near, such as 4++."
 
-    def given(self, system: System) -> dict[str, str]:
-        """What was given, if it is of that system.
+    def plan(self, system: System) -> Any:
+        """The plan of a run of a system.
 
         Raises:
-            ValueError: It is of another.
+            ValueError: Something was given that is of another system.
         """
-        given = {name: value for name, value in asdict(self).items() if value}
+        from ontogeny.presets import SYSTEMS
+
+        own = {"corpus": self.corpus, "tokenizer": self.tokenizer, "start": self.start}
+        given = {name: value for name, value in own.items() if value is not None}
         for name in given:
             owner = "superposition" if name == "start" else "language"
             if system != owner:
                 raise ValueError(f"--{name} is for {owner}, not for {system}")
-        return given
+            if not given[name]:
+                raise ValueError(f"--{name} must not be empty")
+        plan = SYSTEMS[system](self.preset, self.seed, self.device, **given)
+        return replace(plan, training=replace(plan.training, mixed_precision=self.mixed_precision))
+
+    def folder(self, system: System) -> Path:
+        """Where the run lives unless a folder is given."""
+        near = f"-from-{self.start}" if self.start else ""
+        return Path("runs") / f"{system}-{self.preset}{near}-seed{self.seed}"
 
 
 def share_of(text: str) -> float:
@@ -122,20 +138,17 @@ def share_of(text: str) -> float:
 def run(
     system: System,
     *,
-    preset: Size = "quick",
     folder: Folder = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    own: Own = Own(),
+    recipe: Recipe = Recipe(),
     sampling: Sampling = Sampling(),
 ) -> None:
     """Train, measure, find the stages, write the report; go on where it was interrupted."""
     from ontogeny.plans import check_sampler
 
-    check_sampler(_plan(system, preset, seed, device, own), sampling.given())
-    path = train(system, preset=preset, folder=folder, seed=seed, device=device, own=own)
+    check_sampler(recipe.plan(system), sampling.given())
+    path = train(system, folder=folder, recipe=recipe)
     try:
-        measure(path, device=device, sampling=sampling)
+        measure(path, device=recipe.device, sampling=sampling)
     except (RuntimeError, ValueError):
         with suppress(ValueError):  # what went wrong first is what counts
             report(path)  # of what could be measured
@@ -144,28 +157,13 @@ def run(
 
 
 @app.command
-def train(
-    system: System,
-    *,
-    preset: Size = "quick",
-    folder: Folder = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    own: Own = Own(),
-) -> Path:
+def train(system: System, *, folder: Folder = None, recipe: Recipe = Recipe()) -> Path:
     """Train a system and keep dense checkpoints."""
     from ontogeny.plans import train_as_planned
 
-    near = f"-from-{own.start}" if own.start else ""
-    path = folder or Path("runs") / f"{system}-{preset}{near}-seed{seed}"
-    train_as_planned(_plan(system, preset, seed, device, own), path)
+    path = folder or recipe.folder(system)
+    train_as_planned(recipe.plan(system), path)
     return path
-
-
-def _plan(system: System, preset: Size, seed: int, device: str, own: Own) -> Any:
-    from ontogeny.presets import SYSTEMS
-
-    return SYSTEMS[system](preset, seed, device, **own.given(system))
 
 
 @app.command

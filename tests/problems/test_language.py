@@ -8,6 +8,7 @@ import torch
 
 from ontogeny.probes.outputs import Sketch, record_gradients
 from ontogeny.problems import check_problem, untrained
+from ontogeny.problems.corpora import open_corpus
 from ontogeny.problems.language import (
     completes_induction,
     components_of,
@@ -72,6 +73,19 @@ def test_gradients_of_fewer_rows_than_asked_for_are_of_their_mean(tmp_path, monk
         record_gradients(problem, 0, state, Sketch(examples=n)).values for n in (1000, 2000)
     )
     np.testing.assert_allclose(few, many, rtol=1e-4, atol=1e-7)
+
+
+def test_a_text_that_has_changed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat, and the dog sat too. " * 200)
+    problem = language(corpus=str(text), d_vocab=265, n_ctx=16, d_model=16, n_heads=2)
+    open_corpus.cache_clear()
+    assert language(**problem.settings).settings == problem.settings
+    text.write_text("the dog sat on the mat, and the cat sat too. " * 200)
+    open_corpus.cache_clear()
+    with pytest.raises(ValueError, match="is not the text that it was when this run began"):
+        language(**problem.settings)
 
 
 def test_sites_are_the_same_for_fewer_rows():

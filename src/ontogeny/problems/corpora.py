@@ -51,12 +51,14 @@ class Corpus:
     """A text, tokenized.
 
     Attributes:
+        fingerprint: Of the text, which changes with it.
         tokenizer: Of the text.
         train: Its tokens, documents one after another, each followed by the end token.
         held_out: Those of the documents that nothing is trained on.
         bigrams: How often each token follows each other in `train`, for pairs that do.
     """
 
+    fingerprint: str
     tokenizer: Tokenizer
     train: Integer[np.ndarray, " token"]
     held_out: Integer[np.ndarray, " held_out_token"]
@@ -215,8 +217,9 @@ def fingerprint(source: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
     if source.startswith("hub:"):
         name, count = name_on_hub(source)
-        # The folder's name has a hash of the dataset's files or of its revision.
-        digest.update(f"{name} {count} {hub().load_dataset_builder(name).cache_dir}".encode())
+        # The folder's name is a hash of the dataset's files or of its revision.
+        revision = Path(hub().load_dataset_builder(name).cache_dir).name
+        digest.update(f"{name} {count} {revision}".encode())
     else:
         for path in files_of(source):
             with path.open("rb") as file:
@@ -248,7 +251,8 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
     """
     given = read_tokenizer(tokenizer) if tokenizer else b""
     key = hashlib.blake2b(given, digest_size=8)
-    key.update(f"{FORMAT} {fingerprint(source)} {d_vocab}".encode())
+    text = fingerprint(source)
+    key.update(f"{FORMAT} {text} {d_vocab}".encode())
     folder = cache_folder() / key.hexdigest()
     if not all((folder / name).exists() for name in FILES):
         folder.mkdir(parents=True, exist_ok=True)
@@ -257,6 +261,7 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
     tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
     try:
         return Corpus(
+            fingerprint=text,
             tokenizer=Tokenizer.from_file(str(tokenizer_file)),
             train=np.memmap(train, np.min_scalar_type(d_vocab), mode="r"),
             held_out=np.memmap(held_out, np.min_scalar_type(d_vocab), mode="r"),

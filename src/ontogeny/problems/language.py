@@ -53,7 +53,7 @@ def language(**settings: Any) -> Problem:
     source = source_of(setting)
     return Problem(
         name="ontogeny.problems.language:language",
-        settings=asdict(setting),
+        settings=asdict(setting) | {"fingerprint": source.fingerprint},
         model=lambda: LanguageModel(shape),
         batch=lambda n, generator: (source.train(n, generator),),
         loss=lambda model, batch: next_token_losses(model(batch[0]), batch[0]),

@@ -27,6 +27,7 @@ class Language:
 
     Attributes:
         corpus: The text, as in `ontogeny.problems.corpora`; the trigger-bigram language if empty.
+        fingerprint: Of the text; if given, it must not have changed.
         tokenizer: The file of its tokenizer; by default one is trained on the text.
         d_vocab: Tokens in the vocabulary.
         n_ctx: Tokens in a row.
@@ -41,6 +42,7 @@ class Language:
     """
 
     corpus: str = ""
+    fingerprint: str = ""
     tokenizer: str = ""
     d_vocab: int = 32
     n_ctx: int = 64
@@ -71,6 +73,7 @@ class Source(NamedTuple):
         words: Words of a given number of tokens, with the token that begins a row before them; of
             a language that has words.
         end: The token that begins a row, where one does.
+        fingerprint: Of the text.
     """
 
     train: Callable[[int, torch.Generator], Tensor]
@@ -79,16 +82,20 @@ class Source(NamedTuple):
     vocabulary: tuple[str, ...]
     words: Callable[[int], Tensor] | None = None
     end: int | None = None
+    fingerprint: str = ""
 
 
 def source_of(setting: Language) -> Source:
     """The rows that a setting names.
 
     Raises:
-        ValueError: There is no such text, or it has not one row to learn from and one to test on.
+        ValueError: There is no such text, it has changed, or it has not one row to learn from and
+            one to test on.
     """
     if setting.corpus:
         corpus = open_corpus(setting.corpus, setting.d_vocab, setting.tokenizer)
+        if setting.fingerprint not in ("", corpus.fingerprint):
+            raise ValueError(f"{setting.corpus} is not the text that it was when this run began")
         pieces = {
             name: rows_of(tokens, setting.n_ctx, f"the {name} part of {setting.corpus}")
             for name, tokens in (("training", corpus.train), ("held-out", corpus.held_out))
@@ -104,6 +111,7 @@ def source_of(setting: Language) -> Source:
             vocabulary=vocabulary_of(corpus),
             words=words,
             end=corpus.end,
+            fingerprint=corpus.fingerprint,
         )
     world = TriggerBigrams(
         setting.d_vocab,
