@@ -63,7 +63,7 @@ def _address(source: str) -> str:
 
 def _quick(seed: int, device: str) -> Plan:
     problem = language(
-        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.5, sites=4
+        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.75, sites=4
     )
     training = Training(
         steps=3000,
