@@ -91,7 +91,7 @@ def test_of_many_heads_those_that_changed_are_shown():
     figure = plot_patterns(report)
     assert len(figure.data) * COLUMNS == MOST_HEADS
     assert np.array_equal(tile(figure, 1, MOST_HEADS - 1), PREVIOUS)
-    assert "those 24 of the 40 heads attend whose patterns changed most" in patterns_caption(report)
+    assert "the 24 of 40 heads whose patterns changed most attend to" in patterns_caption(report)
 
 
 def test_patterns_that_are_not_finite_are_empty(report):

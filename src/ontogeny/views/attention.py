@@ -38,7 +38,7 @@ MOST_ENDS = 6
 GAP = 3
 """Tokens that would fit between two patterns."""
 
-HEADING, FOOT = 26, 54
+HEADING, FOOT = 26, 52
 """Pixels above each band of patterns, and under the last for the scale of colours."""
 
 PANEL, PANEL_GAP = 190, 54
@@ -112,11 +112,11 @@ def patterns_caption(report: Report) -> str:
         return ""
     last = shown[-1]
     heads, tokens = len(last.heads), _patterns(last).shape[1]
-    what = "each head attends"
+    who = "each head attends"
     if heads > MOST_HEADS:
-        what = f"those {MOST_HEADS} of the {heads} heads attend whose patterns changed most"
+        who = f"the {MOST_HEADS} of {heads} heads whose patterns changed most attend"
     part = f"first {tokens} tokens of the " if tokens < last.tokens.shape[1] else ""
-    return f"What {what} to in the {part}first row of text."
+    return f"What {who} to in the {part}first row of text."
 
 
 def shown_ends(passages: Sequence[Passages]) -> list[Passages]:
@@ -240,7 +240,7 @@ def _frames(rows: int, columns: int, size: int, place: int) -> Iterator[dict[str
 
 def _color_bar() -> dict[str, Any]:
     return {
-        "title": {"text": "attention", "side": "top", "font": {"size": 12}},
+        "title": {"text": "attention", "side": "right", "font": {"size": 12}},
         "orientation": "h",
         "lenmode": "pixels",
         "len": 200,
