@@ -80,6 +80,15 @@ def test_what_is_absent_stays_absent(tmp_path):
     assert load_record(Curve, tmp_path / "curve.npz").chains is None
 
 
+def test_a_record_from_before_a_field_was_there_is_read(tmp_path):
+    passages = records.Passages(0, ("a", "b"), np.array([[0, 1]]), np.array([[2.0]]))
+    save_record(passages, tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as entries:
+        older = {name: entries[name] for name in entries if name not in ("heads", "attention")}
+    np.savez(tmp_path / "old.npz", **older)
+    equal(load_record(records.Passages, tmp_path / "old.npz"), passages)
+
+
 @pytest.mark.parametrize("kind", MEASURED)
 def test_records_are_frozen(kind):
     sizes = {axis: 1 for axes in axes_of(kind).values() for axis in axes}

@@ -117,19 +117,23 @@ class References:
 
 @dataclass(frozen=True, eq=False)
 class Passages:
-    """Rows of text, and how well each of their tokens is predicted at one checkpoint.
+    """Rows of text, how well each token is predicted, and what each head attends to there.
 
     Attributes:
         step: The checkpoint's training step.
         vocabulary: The text of each token.
         tokens: The rows.
         losses: −log p of each token but the first of its row, in nats.
+        heads: Names of the attention heads, `LAYER.HEAD`; none where they were not recorded.
+        attention: Their patterns on the first tokens of the first row; None if there are none.
     """
 
     step: int
     vocabulary: tuple[str, ...]
     tokens: Int[np.ndarray, "row position"]
     losses: Float[np.ndarray, "row next"]
+    heads: tuple[str, ...] = ()
+    attention: Float[np.ndarray, "head query key"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

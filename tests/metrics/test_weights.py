@@ -11,6 +11,7 @@ from ontogeny.metrics import (
     fraction_below,
     hessian_product,
     hessian_trace,
+    principal_coordinates,
     singular_values,
     top_eigenvalues,
     weight_norm,
@@ -65,6 +66,28 @@ def test_singular_values_of_a_rotated_rectangle():
     assert values.shape == (2,)
     torch.testing.assert_close(values.square().sum(), matrix.square().sum())
     torch.testing.assert_close(singular_values(matrix.T), values)
+
+
+def test_the_components_of_an_ellipse_are_its_axes():
+    angles = 2 * math.pi * torch.arange(12, dtype=torch.float64) / 12
+    ellipse = torch.stack([3 * angles.cos(), angles.sin(), 0 * angles], dim=1)
+    turned = ellipse @ torch.linalg.qr(normal(3, 3)).Q + normal(3, seed=1)
+    long, short, _ = principal_coordinates(turned)
+
+    torch.testing.assert_close(long, 3 * angles.cos())
+    # The first point is at the middle of the short axis, so its sign is that of rounding.
+    torch.testing.assert_close(short * short[3].sign(), angles.sin())
+
+
+def test_components_have_the_sign_of_their_first_point():
+    points = normal(9, 4)
+    coordinates = principal_coordinates(points)
+
+    assert (coordinates[:, 0] > 0).all()
+    torch.testing.assert_close(principal_coordinates(-points), coordinates)
+    torch.testing.assert_close(
+        coordinates.square().sum(dim=1).sqrt(), singular_values(points - points.mean(dim=0))
+    )
 
 
 def test_effective_unembedding_does_what_the_two_layers_do():

@@ -161,6 +161,34 @@ def test_an_induction_circuit_scores_one():
     assert gain["induction_gain"].values > 0.7
 
 
+def test_patterns_of_attention_are_those_of_the_heads():
+    problem = language(d_vocab=8, n_ctx=32, n_layers=2, n_heads=1, d_model=56, triggers=2)
+    tokens = random_rows(induction_model(), 3, 32, random_stream(0, "rows"), None)
+    tokens[0, 1:5] = torch.tensor([5, 6, 7, 5])
+    tokens[0, 5:] = 4
+    with torch.no_grad():
+        heads, patterns = problem.attention(induction_model(), (tokens,))
+    assert heads == ("1.1", "2.1")
+    assert patterns.shape == (2, 32, 32)
+    torch.testing.assert_close(patterns.sum(dim=2), torch.ones(2, 32))
+    assert (patterns[0].diagonal(offset=-1) > 0.99).all()  # from each token to the one before
+    assert patterns[1, 4, 2] > 0.99  # from the second 5 to what followed the first
+
+
+def test_positions_on_a_line_have_one_component():
+    problem = language(**SMALL)
+    model = untrained(problem, seed=0).eval()
+    places = torch.linspace(1.5, -1.5, 16, dtype=torch.float64)
+    with torch.no_grad():
+        model.W_pos.copy_(2 + places[:, None] * torch.eye(16)[3])
+    found = measured(problem, model, 20)["position_component"]
+    assert list(found)[15:18] == ["1.16", "2.1", "2.2"]
+    assert len(found) == 3 * 16
+    values = torch.stack(list(found.values())).view(3, 16)
+    torch.testing.assert_close(values[0], places, atol=1e-6, rtol=0)
+    torch.testing.assert_close(values[1:], torch.zeros(2, 16).double(), atol=1e-6, rtol=0)
+
+
 def test_k_composition_is_transformer_lens_definition():
     problem = language(**SMALL)
     model = untrained(problem, seed=0)

@@ -47,6 +47,30 @@ def singular_values(matrix: Float[Tensor, "row column"]) -> Float[Tensor, " rank
     return values
 
 
+def principal_coordinates(points: Float[Tensor, "point d"]) -> Float[Tensor, "component point"]:
+    r"""Where points are along their principal components, in double precision.
+
+    With the singular values $\sigma_k$ of the centred points and their left vectors $u_k$ these are
+    $\sigma_k u_k$, and $\sigma_k^2 / \sum_j \sigma_j^2$ is the share of the variance of each. A
+    component has no sign of its own: here its first point lies on the positive side.
+
+    Args:
+        points: A point in each row.
+
+    Returns:
+        As many components as there are points or dimensions, the one of largest variance first.
+
+    Examples:
+        >>> line = torch.tensor([[1.0, 1.0], [1.0, 4.0], [1.0, 1.0]])
+        >>> principal_coordinates(line)[0].round(decimals=9).tolist()
+        [1.0, -2.0, 1.0]
+    """
+    points = points.detach().double()
+    left, lengths, _ = torch.linalg.svd(points - points.mean(dim=0), full_matrices=False)
+    coordinates: Tensor = (left * lengths).T
+    return torch.where(coordinates[:, :1] < 0, -coordinates, coordinates)
+
+
 class EffectiveUnembedding(NamedTuple):
     """A layer norm's affine part and the linear layer after it, as one linear layer.
 

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from ontogeny.problems.attention import fused_attention
 from ontogeny.problems.language_data import Language, Source, source_of
-from ontogeny.problems.language_metrics import measure_language, next_token_losses
+from ontogeny.problems.language_metrics import (
+    measure_language,
+    names_of_heads,
+    next_token_losses,
+)
 from ontogeny.problems.language_transformer import Attention, LanguageModel, Shape
 from ontogeny.problems.problem import Problem
 from ontogeny.records import References
@@ -63,6 +67,7 @@ def language(**settings: Any) -> Problem:
         references=lambda batch: references_of(setting, source, batch[0]),
         components=components_of,
         vocabulary=lambda: source.vocabulary,
+        attention=lambda model, batch: attention_of(model, batch[0][:1]),
     )
 
 
@@ -161,3 +166,13 @@ def components_of(model: nn.Module) -> dict[str, dict[str, Tensor]]:
             parts[f"head.{i + 1}.{head + 1}"] = masks
         parts[f"norms.{i + 1}"] = all_of(f"norms.{i}.", f"layers.{i}.b_O")
     return parts | {"unembedding": all_of("final_norm", "W_U", "b_U")}
+
+
+def attention_of(
+    model: nn.Module, tokens: Int[Tensor, "1 position"]
+) -> tuple[tuple[str, ...], Float[Tensor, "head query key"]]:
+    """The names of the heads, and what each of them attends to in one row."""
+    assert isinstance(model, LanguageModel)
+    patterns: list[Tensor] = []
+    model.residual(tokens, patterns)
+    return names_of_heads(model), torch.cat(patterns, dim=1)[0]

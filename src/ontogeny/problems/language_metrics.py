@@ -23,6 +23,7 @@ from ontogeny.metrics import (
     cross_entropy,
     icl_score,
     previous_token_attention,
+    principal_coordinates,
     self_attention,
     weight_norm,
 )
@@ -268,9 +269,12 @@ def weights(model: LanguageModel) -> Iterator[Row]:
     yield "weight_norm", ("",), weight_norm(model.parameters())
     places = model.W_pos
     yield "position_norm", numbers(len(places)), places.norm(dim=1)
-    spread = torch.linalg.svdvals(places - places.mean(dim=0)).square()
-    count = min(3, len(spread))
-    yield "position_variance_ratio", numbers(count), spread[:count] / spread.sum()
+    coordinates = principal_coordinates(places)
+    spread = coordinates.square().sum(dim=1)
+    names = numbers(min(3, len(spread)))
+    yield "position_variance_ratio", names, spread[: len(names)] / spread.sum()
+    items = tuple(f"{name}.{place}" for name in names for place in numbers(len(places)))
+    yield "position_component", items, coordinates[: len(names)]
 
 
 def names_of_heads(model: LanguageModel) -> tuple[str, ...]:

@@ -42,6 +42,9 @@ class Problem:
             predictors would say there; None where nothing is known.
         vocabulary: The text of each token, where examples are rows of tokens and the loss is that
             of each token but the first; None elsewhere.
+        attention: `attention(model, batch)`, the names of the attention heads, `LAYER.HEAD` counted
+            from 1, and their patterns on the first example: head, query, key. None where there are
+            no heads.
         critical_points: Points of the loss that are known beforehand. Its metric `distance_to` has
             their names as items.
     """
@@ -57,6 +60,7 @@ class Problem:
     components: Callable[[nn.Module], Mapping[str, Mapping[str, Tensor]]] | None = None
     datasets: Mapping[str, Callable[[int, torch.Generator], Batch]] | None = None
     vocabulary: Callable[[], tuple[str, ...]] | None = None
+    attention: Callable[[nn.Module, Batch], tuple[tuple[str, ...], Tensor]] | None = None
     critical_points: Sequence[CriticalPoint] = ()
 
 

@@ -1,5 +1,6 @@
 """Showing what was concluded: figures for a notebook, one page for everybody else."""
 
+from ontogeny.views.attention import plot_patterns, plot_positions
 from ontogeny.views.dynamics import plot_dynamics, plot_scores
 from ontogeny.views.figures import plot_stages
 from ontogeny.views.forms import form_table, write_forms
@@ -22,6 +23,8 @@ __all__ = [
     "plot_dynamics",
     "plot_joint_dynamics",
     "plot_metrics",
+    "plot_patterns",
+    "plot_positions",
     "plot_scores",
     "plot_stages",
     "plot_traces",

@@ -131,6 +131,9 @@ PANELS = (
 )
 IN_FIRST_FIGURE = ("loss", "llc")
 
+POSITIONS = "position_component"
+"""It has a picture of its own, over the position."""
+
 
 def measured_panels(report: Report) -> list[Panel]:
     """The panels that have something to show, those of unnamed curves last.
@@ -157,7 +160,9 @@ def measured_panels(report: Report) -> list[Panel]:
 
 
 def is_repeated(curve: Curve, report: Report) -> bool:
-    """Whether others show all of a curve: the LLC, the loss, or the panel near known points."""
+    """Whether others show a curve: the LLC, the loss, or a picture of known points or positions."""
+    if curve.name == POSITIONS:
+        return True
     if curve.name == "llc_by_position":
         return len(curve.items) == 1
     if curve.name in ("training_loss", "initial_loss"):  # the same where data have no noise

@@ -49,7 +49,7 @@ HEAD_COLORS = ("#1c1c1c", "#0072b2", "#d55e00", "#009e73")
 
 
 def plot_metrics(report: Report, width: int = PAGE_WIDTH) -> go.Figure:
-    """Draw every measured curve besides the loss and the learning coefficient, in small panels.
+    """Draw every measured curve that has no picture of its own, in small panels.
 
     Args:
         report: What is known about the run.

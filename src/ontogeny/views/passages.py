@@ -80,17 +80,17 @@ def _shown_row(
     change: Float[np.ndarray, " next"],
     scale: float,
 ) -> Iterator[ShownToken]:
-    yield ShownToken(_text(vocabulary[tokens[0]]), "transparent", False, "")
+    yield ShownToken(text_of(vocabulary[tokens[0]]), "transparent", False, "")
     seen = set[tuple[int, int]]()
     for pair, moved in zip(pairwise(tokens), change.tolist(), strict=True):
         strength = min(1.0, abs(moved) / scale)
         color = f"rgba({BETTER if moved > 0 else WORSE}, {strength:.2f})"
         said = f"{moved:+.2f}".replace("-", "\N{MINUS SIGN}")
-        yield ShownToken(_text(vocabulary[pair[1]]), color, pair in seen, said)
+        yield ShownToken(text_of(vocabulary[pair[1]]), color, pair in seen, said)
         seen.add(pair)
 
 
-def _text(token: str) -> str:
+def text_of(token: str) -> str:
     """A token as it can be seen: line breaks get a sign, and what is no whole letter too."""
     return token.replace("\n", "↵").replace("\t", "⇥").replace("\ufffd", "·") or "·"
 

@@ -23,6 +23,7 @@ from ontogeny.analysis.milestones import holds
 from ontogeny.analysis.reading import Report
 from ontogeny.records import Arrival, Milestone, Stage
 from ontogeny.storage import whole_file
+from ontogeny.views.attention import patterns_caption, plot_patterns, plot_positions
 from ontogeny.views.catalog import REFINED
 from ontogeny.views.dynamics import plot_dynamics, plot_scores
 from ontogeny.views.figures import kept_milestones, plot_stages
@@ -323,7 +324,10 @@ def render_report(report: Report) -> str:
         form_texts=form_texts(shown_forms, report.trajectory, report.references),
         null_sentence=null_sentence(report.forms) if report.forms else "",
         metrics_figure=_figure_data(plot_metrics, report),
+        positions_figure=_figure_data(plot_positions, report),
         passages=shown_passages(report),
+        patterns_figure=_figure_data(plot_patterns, report),
+        patterns_caption=patterns_caption(report),
         shares=_shares(report),
         points_caption=points_caption(report),
         has_refined=any(name.startswith(REFINED) for name in report.curves),
@@ -366,7 +370,7 @@ def _figure_data(plot: Callable[[Report, int], go.Figure], report: Report) -> di
     if not wide["data"]:
         return {"words": wide["layout"]["annotations"][0]["text"]}
     parts = {"data": wide["data"], "wide": wide["layout"], "narrow": narrow["layout"]}
-    text = json.dumps(parts, cls=PlotlyJSONEncoder, sort_keys=True)
+    text = json.dumps(parts, cls=PlotlyJSONEncoder, sort_keys=True, separators=(",", ":"))
     return {"json": Markup(text.replace("<", "\\u003c")), "height": wide["layout"]["height"]}
 
 
