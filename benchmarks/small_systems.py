@@ -2,6 +2,7 @@
 
 python benchmarks/small_systems.py [superposition|linear] [--preset quick] [--seeds 10] [--folder F]
 python benchmarks/small_systems.py superposition --seeds 1 --starts  # from near each critical point
+python benchmarks/small_systems.py superposition --seeds 5 --via 2++++ 3+++  # past these saddles
 
 A run *rests* at a known critical point where that is the nearest for at least a fifth of a unit of
 log-step and was closer than a tenth of a unit of weights. Each rest between the first and the last
@@ -11,6 +12,7 @@ should have one milestone inside it. Any other milestone is spurious.
 import argparse
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,11 @@ from ontogeny.analysis import read_run
 from ontogeny.analysis.milestones import holds
 from ontogeny.plans import measure_as_planned, train_as_planned
 from ontogeny.presets import SYSTEMS
+from ontogeny.problems.superposition import superposition
 from ontogeny.problems.superposition_landscape import critical_points
 
 NEAR, LONG = 0.1, 0.2
+JITTER = 1e-6  # with which runs past a saddle begin, large enough to set them apart
 
 
 def rests(report):
@@ -57,8 +61,14 @@ def judge(report):
     return visited, within, len(steps) - matched
 
 
-def plans(system, preset, seeds, starts):
+def plans(system, preset, seeds, starts, saddles):
     """The name and the plan of each run."""
+    for saddle in saddles:
+        for seed in range(seeds):
+            plan = SYSTEMS[system](preset, seed)
+            own = {**plan.problem.settings, "start": saddle, "jitter": JITTER}
+            name = f"{system}-{preset}-via-{saddle}-seed{seed}"
+            yield name, replace(plan, problem=superposition(**own))
     for start in starts:
         for seed in range(seeds):
             where = {"start": start} if start else {}
@@ -101,13 +111,14 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--folder", type=Path, default=Path("runs"))
     parser.add_argument("--starts", nargs="*", help="critical points to begin near; all if none")
+    parser.add_argument("--via", nargs="+", default=[], help="saddles to pass on the way")
     given = parser.parse_args()
-    starts = [""]
+    starts = [] if given.via else [""]
     if given.starts is not None:
         starts = given.starts or [point.name for point in critical_points()]
     count = 0
     for system in [given.system] if given.system else ["superposition", "linear"]:
-        for name, plan in plans(system, given.preset, given.seeds, starts):
+        for name, plan in plans(system, given.preset, given.seeds, starts, given.via):
             measure(name, plan, given.folder)
             count += 1
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

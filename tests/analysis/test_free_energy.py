@@ -61,3 +61,5 @@ def test_volumes_shrink_with_the_learning_coefficient(potential, exact):
 def test_too_low_a_level_is_refused():
     with pytest.raises(ValueError, match="no sample has a loss below"):
         volume_exponent(np.ones(5), 1e-3, 1e-1)
+    with pytest.raises(ValueError, match="levels must rise from above 0"):
+        volume_exponent(np.ones(5), 0.0, 1e-1)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -246,9 +245,11 @@ def test_a_random_start_becomes_balanced_and_follows_the_same_curve():
     [
         (lambda: deep_linear([3]), "two widths or more"),
         (lambda: deep_linear([3, 0, 3]), "positive whole numbers"),
-        (lambda: deep_linear(cast(Any, [3, 6.0, 3])), "positive whole numbers"),
         (lambda: deep_linear([3, 3, 3], [1.0, 0.0]), "singular values must be positive"),
         (lambda: deep_linear([3, 3, 3], [math.nan]), "singular values must be positive"),
+        (lambda: saddles([3, 3, 3], [-1.0]), "singular values must be positive"),
+        (lambda: saddles([3, 3, 2], [1.0] * 3), "cannot have rank 3"),
+        (lambda: mode_strength(np.arange(3), 1.0, 1.0, math.inf), "positive rate"),
         (lambda: deep_linear([3, 3, 3], [1.0], -1.0), "initial_scale must be at least 0"),
         (lambda: deep_linear([3, 3, 2], [1.0] * 3), "cannot have rank 3"),
         (lambda: mode_strength(np.arange(3), 0.0, 1.0, 0.1), "positive singular value"),

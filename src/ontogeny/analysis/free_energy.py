@@ -133,7 +133,7 @@ def volume_exponent(
         The slope, by least squares; the levels ε; the shares V.
 
     Raises:
-        ValueError: No loss is below the smallest ε.
+        ValueError: No loss is below the smallest ε, or the levels do not rise from above 0.
 
     Examples:
         Of a regular minimum in two dimensions it is 1.
@@ -143,6 +143,8 @@ def volume_exponent(
         >>> bool(abs(slope - 1) < 0.03)
         True
     """
+    if not (0 < low < high < np.inf and levels > 1):
+        raise ValueError(f"levels must rise from above 0, not {levels} from {low} to {high}")
     epsilons = np.geomspace(low, high, levels)
     shares = np.searchsorted(np.sort(losses), epsilons) / len(losses)
     if not shares[0] > 0:

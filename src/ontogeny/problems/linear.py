@@ -72,9 +72,7 @@ def deep_linear(
         >>> round(loss.item() * 18, 12)
         2.0
     """
-    check_widths(widths, len(singular_values))
-    if not all(0 < value < math.inf for value in singular_values):
-        raise ValueError(f"singular values must be positive, not {list(singular_values)}")
+    check_teacher(widths, singular_values)
     if not 0 <= initial_scale < math.inf:
         raise ValueError(f"initial_scale must be at least 0, not {initial_scale}")
     teachers = truncated_teachers(widths, singular_values)
@@ -111,6 +109,13 @@ def deep_linear(
     )
 
 
+def check_teacher(widths: Sequence[int], singular_values: Sequence[float]) -> None:
+    """Whether there is such a network and such a teacher."""
+    if not all(0 < one < math.inf for one in singular_values):
+        raise ValueError(f"singular values must be positive, not {singular_values}")
+    check_widths(widths, len(singular_values))
+
+
 def truncated_teachers(widths: Sequence[int], singular_values: Sequence[float]) -> list[Tensor]:
     """The teacher with only the r largest of its singular values, for each r up to its rank.
 
@@ -142,6 +147,9 @@ def saddles(widths: Sequence[int], singular_values: Sequence[float]) -> tuple[Cr
         widths: Inputs, hidden units of each layer, outputs.
         singular_values: The teacher's.
 
+    Raises:
+        ValueError: There is no such network, or no such teacher.
+
     Examples:
         >>> for point in saddles([5, 3, 5], [2.0, 1.0]):
         ...     print(point.name, point.learning_coefficient, point.minimum)
@@ -151,6 +159,7 @@ def saddles(widths: Sequence[int], singular_values: Sequence[float]) -> tuple[Cr
         >>> [point.learning_coefficient for point in saddles([5, 3, 5], [2.0, 2.0])]
         [6.5, None, 9.5]
     """
+    check_teacher(widths, singular_values)
     strengths = sorted(singular_values, reverse=True)
     most = min(len(strengths), *widths)
     points = []
@@ -267,7 +276,7 @@ def mode_strength(
         u, as steps become small.
 
     Raises:
-        ValueError: The singular value is not positive, or the start is negative.
+        ValueError: The singular value or the rate is not positive, or the start is negative.
 
     Examples:
         >>> mode_strength(np.array([0.0, np.log(3)]), 1.0, 0.5, rate=0.25).round(9).tolist()
@@ -279,10 +288,10 @@ def mode_strength(
         A. Saxe, J. McClelland and S. Ganguli, "Exact solutions to the nonlinear dynamics of
         learning in deep linear neural networks" (ICLR 2014), equation 6, with $1/\tau = 2 c \eta$.
     """
-    if not (singular_value > 0 and start >= 0):
+    if not (0 < singular_value < math.inf and 0 <= start < math.inf and 0 < rate < math.inf):
         raise ValueError(
-            f"a mode has a positive singular value and a start of at least 0, not "
-            f"{singular_value} and {start}"
+            f"a mode has a positive singular value, a start of at least 0 and a positive rate, not "
+            f"{singular_value}, {start} and {rate}"
         )
     if start == 0:
         return np.zeros(np.shape(steps))
