@@ -183,7 +183,7 @@ class Descent:
         )
         self.losses = torch.full((training.steps,), math.nan)
         self.step = 0
-        self.tokens = 0  # of the last batch: how many losses there were
+        self.losses_at_once = 0  # in the last batch
 
     def descend(self) -> None:
         """One update on a fresh batch, which is a function of the seed and the step."""
@@ -193,7 +193,7 @@ class Descent:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(t, training)
         losses = self.evaluate(batch)
-        self.tokens, loss = losses.numel(), losses.mean()
+        self.losses_at_once, loss = losses.numel(), losses.mean()
         self.losses[t] = value = loss.item()
         if not math.isfinite(value):
             raise ValueError(
@@ -290,7 +290,8 @@ def _descend_to_the_end(
 ) -> None:
     saved = time.monotonic()
     steps, done = descent.training.steps, descent.step
-    with progress("training", steps, done, lambda: (descent.tokens, "tokens")) as advance:
+    unit = "tokens" if descent.problem.vocabulary else "losses"
+    with progress("training", steps, done, lambda: (descent.losses_at_once, unit)) as advance:
         while (step := descent.step) < steps:
             descent.descend()
             if step in keep:

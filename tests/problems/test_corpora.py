@@ -119,7 +119,7 @@ def test_texts_too_short_are_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
     short = tmp_path / "short.txt"
     short.write_text("in the beginning " * 100)
-    with pytest.raises(ValueError, match="is too short for 1024 tokens"):
+    with pytest.raises(ValueError, match=r"makes [0-9]+ tokens and cannot make 1024"):
         language(corpus=str(short), d_vocab=1024)
     with pytest.raises(ValueError, match=r"the held-out part of .* too few for a row of 512"):
         language(corpus=str(short), d_vocab=258, n_ctx=512)
@@ -168,6 +168,22 @@ def test_the_end_of_a_single_document_is_held_out(tmp_path, monkeypatch):
     corpus.tokenizer.save(str(tmp_path / "given.json"))
     with pytest.raises(ValueError, match="there is no text in"):
         open_corpus(str(empty), 300, str(tmp_path / "given.json"))
+
+
+def test_too_short_a_held_out_document_is_not_all_that_is_held_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    texts = [*TEXTS[:49], "short", *TEXTS[49:59]]
+    source = tmp_path / "texts.jsonl"
+    source.write_text("\n".join(json.dumps({"text": None, "content": text}) for text in texts))
+    corpus = open_corpus(str(source), 300)
+    assert corpus.tokenizer.decode(corpus.held_out.tolist()).startswith("short")
+    assert len(corpus.held_out) >= len(corpus.train) // 50
+
+
+def test_folders_are_searched_for_text_in_files(tmp_path):
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "folder.txt" / "A.TXT").write_text("a text")
+    assert list(documents(str(tmp_path))) == ["a text"]
 
 
 def test_words_have_the_length_that_was_asked_for(source):

@@ -22,6 +22,7 @@ PILE = "hub:stanford-crfm/DSIR-filtered-pile-50M"
 
 SCORES = (
     "icl_score",
+    "induction_gain",
     "previous_token_score",
     "prefix_matching_score",
     "bigram_score",
@@ -113,7 +114,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         n_ctx=256,
         n_heads=4,
         d_model=128,
-        sites=20,
+        sites=40,
     )
     training = Training(
         steps=12_000,
@@ -131,7 +132,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
     looked_at, sampled = spread(steps, 60, 40), spread(steps, 30, 16)
     sampler = Sampler(
         step_size=3e-4,
-        draws=140,
+        draws=240,
         burn_in=40,
         batch_size=8,
         pairing=2,

@@ -16,15 +16,15 @@ NOT_A_MINIMUM = (
 
 def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
     """A deep linear network that learns a teacher one mode after another, from a small start."""
-    widths, modes, scale, steps = {
-        "quick": ([6, 6, 6], [9.0, 3.0, 1.0], 1e-3, 8000),
-        "standard": ([10, 8, 12], [27.0, 9.0, 3.0, 1.0], 1e-3, 60_000),
-        "paper": ([8, 8, 8, 8], [9.0, 3.0, 1.0], 0.1, 100_000),
+    widths, modes, scale, rate, steps = {
+        "quick": ([6, 6, 6], [9.0, 3.0, 1.0], 1e-3, 0.05, 8000),
+        "standard": ([10, 8, 12], [27.0, 9.0, 3.0, 1.0], 1e-3, 0.05, 60_000),
+        "paper": ([8, 8, 8, 8], [9.0, 3.0, 1.0], 0.03, 0.4, 20_000),
     }[size]
     training = Training(
         steps=steps,
         batch_size=1,
-        learning_rate=0.05,
+        learning_rate=rate,
         schedule="constant",
         optimizer="sgd",
         log_checkpoints=400,

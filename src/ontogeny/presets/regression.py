@@ -29,7 +29,7 @@ def _quick(seed: int, device: str) -> Plan:
         device=device,
     )
     steps = checkpoint_steps(training)
-    sampler = Sampler(draws=150, burn_in=50, batch_size=64, seed=seed)
+    sampler = Sampler(draws=150, burn_in=50, batch_size=64, pairing=2, seed=seed)
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 28)),
         (measure_curvature, Curvature(examples=256, probes=16), spread(steps, 7)),

@@ -75,7 +75,7 @@ class Sampler:
     draws: int = 300
     burn_in: int = 100
     batch_size: int = 128
-    pairing: int = 10
+    pairing: int = 5
     block: int = 50
     weights: str = ""
     data: str = ""

