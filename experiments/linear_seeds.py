@@ -23,7 +23,7 @@ from ontogeny.problems.linear import truncated_teachers
 from ontogeny.runs import open_run
 from ontogeny.storage import read_json
 
-NBETA, LOCALIZATION, SWEEPS = 2000.0, 1.0, (16, 1100)
+SWEEPS = 16, 1100
 BAR, SHARE, OFF = 3.0, 0.01, 0.1
 
 
@@ -42,7 +42,7 @@ def plateaus(report):
     return [*cells.values(), len(milestones) - matched, "yes" if in_order else "no"]
 
 
-def estimates(folder, report):
+def estimates(folder, report, nbeta, localization):
     """Estimate, its error, Gibbs, its error and λ, at the checkpoint nearest to each rank."""
     run = open_run(folder)
     distance, llc = report.curves["distance_to"], report.curves[AT_POINTS]
@@ -54,24 +54,23 @@ def estimates(folder, report):
         measured = np.flatnonzero(np.isfinite(llc.values[:, column]))
         row = min(measured, key=lambda one: away[nearest_row(distance, llc.steps[one])])
         state = run.checkpoints[int(llc.steps[row])]
-        gibbs = gibbs_excess(state, teachers[rank], NBETA, LOCALIZATION, SWEEPS)
+        gibbs = gibbs_excess(state, teachers[rank], nbeta, localization, SWEEPS)
         found = float(llc.values[row, column]), float(llc.stderr[row, column])
         yield *found, gibbs.value, gibbs.stderr, point.learning_coefficient
 
 
-def check_settings(folder):
-    """Refuse a run whose refined estimates were made with other settings."""
-    for path in folder.glob("measured/sample_chains-*/settings.json"):
-        given = read_json(path)["settings"]
-        if (given["nbeta"], given["localization"]) != (NBETA, LOCALIZATION):
-            raise ValueError(f"{path}: not measured with nβ = {NBETA:g} and γ = {LOCALIZATION:g}")
+def resolution(folder):
+    """The nβ and the γ of a run's refined estimates, which must have been made with the same."""
+    paths = folder.glob("measured/sample_chains-*/settings.json")
+    given = [read_json(path)["settings"] for path in paths]
+    ((nbeta, localization),) = {(one["nbeta"], one["localization"]) for one in given}
+    return nbeta, localization
 
 
 def main(folders):
     """Print both tables, and how near the bars the farthest of all estimates are."""
     runs = []
     for folder in folders:
-        check_settings(folder)
         seed = json.loads((folder / "run.json").read_text())["training"]["seed"]
         runs.append((seed, folder, read_run(folder)))
     names = [point.name for point in runs[0][2].critical_points]
@@ -84,7 +83,7 @@ def main(folders):
     print("| --- |" + " --- |" * len(names))
     table = []
     for seed, folder, report in runs:
-        table.append(list(estimates(folder, report)))
+        table.append(list(estimates(folder, report, *resolution(folder))))
         cells = [f"{value:.2f} ± {error:.2f}; {gibbs:.2f}" for value, error, gibbs, *_ in table[-1]]
         print(f"| {seed} | {' | '.join(cells)} |", flush=True)
     value, error, gibbs, gibbs_error, known = np.moveaxis(np.array(table), 2, 0)

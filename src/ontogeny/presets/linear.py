@@ -33,10 +33,12 @@ def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
         device=device,
     )
     kept = checkpoint_steps(training)
+    # Three layers bend more than two, most of all where hot chains have gone far.
+    three = len(widths) > 3
     hot = Sampler(
-        step_size=0.3,
-        nbeta=3.0,
-        localization=3.0,
+        step_size=0.05 if three else 0.3,
+        nbeta=10.0 if three else 3.0,
+        localization=10.0 if three else 3.0,
         momentum=0.9,
         draws=200,
         burn_in=50,
@@ -47,11 +49,11 @@ def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
     )
     cold = replace(
         hot,
-        step_size=4e-4,
-        nbeta=2000.0,
+        step_size=2.5e-5 if three else 4e-4,
+        nbeta=4000.0 if three else 2000.0,
         localization=1.0,
         momentum=0.94,
-        draws=3000,
+        draws=6000 if three else 3000,
         burn_in=500,
         batched=16,
     )

@@ -2,8 +2,8 @@
 
 Its architecture and the distribution of its initial weights are those of Hoogland et al., "The
 developmental landscape of in-context learning" (2024, arXiv 2402.02364), which are TransformerLens'
-for shortformer positions: the positional embedding is added to what queries and keys are made of, and to nothing
-else, so that no position enters the residual stream.
+for shortformer positions: the positional embedding is added to what queries and keys are made of,
+and to nothing else, so that no position enters the residual stream.
 """
 
 from dataclasses import dataclass
