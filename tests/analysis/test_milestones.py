@@ -103,6 +103,14 @@ def test_sharp_corners_without_noise_ring_too_little_to_turn():
     assert flat.kind == "plateau"
 
 
+def test_jumps_between_flat_stretches_are_not_taken_for_noise():
+    jumps = [height * logistic(X, x, 20) for height, x in ((3, 4), (1, 6), (0.4, 8))]
+    values = sum(jumps) + noise(0, 1e-4)
+    first, second = (one for one in find_milestones(curve_of(values)) if holds(one))
+    assert first.kind == second.kind == "plateau"
+    assert 4 < np.log1p(first.step) < 6 < np.log1p(second.step) < 8
+
+
 def test_milestones_that_only_some_chains_have_are_less_probable():
     # All chains rise; three of six then fall by 12, the others rise by 6 more: the mean falls by 3.
     after = 10 * logistic(X, 10, 3)[:, None] * np.array([-1.2, -1.2, -1.2, 0.6, 0.6, 0.6])

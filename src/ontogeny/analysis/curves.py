@@ -186,15 +186,28 @@ def _fitted(
     shared, own = points.shared / scale, points.own / scale
     plain = fit_process(points.x, unit, shared, own)
     weights, _ = posterior(plain, at)
+    # A fit that takes a jump for noise does not show it; the values themselves do.
+    fits = [(plain, at)]
+    for way in (weights @ unit, np.interp(at, points.x, unit)):
+        times = _jumping_times(way, at)
+        if times is not None:
+            warped = fit_process(np.interp(points.x, at, times), unit, shared, own)
+            fits.append((warped, times))
+    return max(fits, key=lambda fit: fit[0].log_density)
+
+
+def _jumping_times(
+    way: Float[np.ndarray, " grid"], at: Float[np.ndarray, " grid"]
+) -> Float[np.ndarray, " grid"] | None:
+    """Times counted half in how far a function has come, if it jumps."""
     width = PACE * (len(at) - 1) / np.ptp(at)
-    pace = gaussian_filter1d(np.abs(np.diff(weights @ unit)), width, mode="nearest")
+    pace = gaussian_filter1d(np.abs(np.diff(way)), width, mode="nearest")
     fastest = np.cumsum(np.sort(pace)[::-1])
     if not fastest[-1] > 0 or np.searchsorted(fastest, fastest[-1] / 2) >= JUMP * len(pace):
-        return plain, at
+        return None
     come = np.append(0.0, np.cumsum(pace)) / pace.sum()
-    times = (at + at[0] + np.ptp(at) * come) / 2
-    warped = fit_process(np.interp(points.x, at, times), unit, shared, own)
-    return (warped, times) if warped.log_density > plain.log_density else (plain, at)
+    times: np.ndarray = (at + at[0] + np.ptp(at) * come) / 2
+    return times
 
 
 def change_stderr(smooth: SmoothCurve) -> Float[np.ndarray, "grid grid"]:
