@@ -432,10 +432,10 @@ def _print_stages(found: Any) -> None:
         console = Console()
         console.print(table)
         if begins := arrival_sentence(found.departure):
-            console.print(Text(f"The run begins near {begins}."))
+            console.print(Text(f"The run begins {begins}."))
         for row in stage_table(found):
             if row.arrival:
-                console.print(Text(f"{row.stage} ends near {row.arrival}."))
+                console.print(Text(f"{row.stage} ends {row.arrival}."))
             if row.formed:
                 console.print(Text(f"{row.stage}: {row.formed}"))
 

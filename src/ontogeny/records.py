@@ -356,6 +356,7 @@ class Arrival:
         point: Which.
         step: The checkpoint at which it was looked for.
         distance: How far it is, as the problem's metric `distance_to` has it.
+        near: Whether that is near, or only nearer than to all other points that are known.
         loss: The test loss at that checkpoint, nan where unknown.
         llc: The local learning coefficient on the data set of which the point is a minimum, at the
             checkpoint nearest to it of those around `step`; nan where none was measured there, or
@@ -367,6 +368,7 @@ class Arrival:
     point: CriticalPoint
     step: int
     distance: float
+    near: bool = True
     loss: float = np.nan
     llc: float = np.nan
     llc_stderr: float = np.nan

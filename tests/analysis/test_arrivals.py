@@ -66,6 +66,13 @@ def test_a_minimum_is_compared_on_the_problems_own_data():
     assert (found.point, found.step, found.llc, found.llc_step) == (BOTTOM, 1000, 5.5, 1000)
 
 
+def test_a_minimum_that_is_far_away_is_said_to_be_and_not_compared():
+    distance = curve("distance_to", [[9, 9], [9, 8], [9, 7], [9, 5], [9, 4]], ("saddle", "bottom"))
+    found = arrival_at(1000, CURVES | {"distance_to": distance}, POINTS)
+    assert (found.point, found.near, found.llc_step) == (BOTTOM, False, -1)
+    assert arrival_at(1000, CURVES, POINTS).near
+
+
 def test_a_saddle_of_no_data_set_has_no_learning_coefficient():
     found = arrival_at(0, CURVES, (CriticalPoint("saddle", 1.0, minimum=False),))
     assert found.llc_step == -1

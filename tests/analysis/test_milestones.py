@@ -111,6 +111,15 @@ def test_jumps_between_flat_stretches_are_not_taken_for_noise():
     assert 4 < np.log1p(first.step) < 6 < np.log1p(second.step) < 8
 
 
+def test_a_change_far_below_the_error_that_all_estimates_share_is_none():
+    rng = np.random.default_rng(0)
+    offsets = np.array([-0.06, 0.06, -0.05, 0.05])
+    values = 1.8 - 1e-4 * logistic(X, 2, 3) + 5e-5 * logistic(X, 6, 3)
+    chains = values[:, None] + offsets + 1e-6 * rng.normal(size=(len(X), 4))
+    error = np.full(len(X), offsets.std(ddof=1) / 2)
+    assert find_milestones(curve_of(chains.mean(axis=1), error, chains)) == ()
+
+
 def test_milestones_that_only_some_chains_have_are_less_probable():
     # All chains rise; three of six then fall by 12, the others rise by 6 more: the mean falls by 3.
     after = 10 * logistic(X, 10, 3)[:, None] * np.array([-1.2, -1.2, -1.2, 0.6, 0.6, 0.6])

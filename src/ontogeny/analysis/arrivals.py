@@ -20,6 +20,9 @@ NEAR = 0.01
 farthest that it ever is from it. An excess of loss that grows with the square of the distance is
 then at most a ten-thousandth of what it can be."""
 
+CLOSE = 0.1
+"""A larger share, for a minimum that the run still creeps to, and for the word near."""
+
 BESIDE = math.log(2)
 """A learning coefficient that was measured farther away in log-step is not that of an arrival."""
 
@@ -59,14 +62,14 @@ def find_visits(distance: Curve, points: Sequence[CriticalPoint]) -> tuple[Visit
 
 
 def is_near(
-    distance: Curve, name: str, points: Sequence[CriticalPoint]
+    distance: Curve, name: str, points: Sequence[CriticalPoint], share: float = NEAR
 ) -> Bool[np.ndarray, " step"]:
-    """At which steps a run is near a point: `NEAR`."""
+    """At which steps a run is near a point: `NEAR`, or another share of the farthest."""
     if name not in distance.items:
         return np.zeros(len(distance.steps), dtype=bool)
     away = distance.values[:, distance.items.index(name)]
     nearest = np.array([one == name for one in nearest_points(distance, points)], dtype=bool)
-    near: Bool[np.ndarray, " step"] = nearest & (away <= NEAR * np.nanmax(away, initial=0.0))
+    near: Bool[np.ndarray, " step"] = nearest & (away <= share * np.nanmax(away, initial=0.0))
     return near
 
 
@@ -135,8 +138,8 @@ def arrival_at(
     """The critical point that is nearest at a step, None if the distance to none is known.
 
     The learning coefficient beside it is that of the checkpoint nearest to the point, of those
-    within a factor of two in step (`BESIDE`) at which no other point is nearer. On a data set of
-    its own a saddle has one only where the run is near it.
+    within a factor of two in step (`BESIDE`) at which the run is near the point, or close to it if
+    it is a minimum: elsewhere chains go down to it, and what they find is the height.
     """
     if DISTANCES not in curves:
         return None
@@ -148,19 +151,20 @@ def arrival_at(
         return None
     point = next(one for one in points if one.name == name)
     away = distance.values[:, distance.items.index(name)]
-    found = Arrival(point=point, step=int(distance.steps[row]), distance=float(away[row]))
+    close = is_near(distance, name, points, CLOSE)
+    step = int(distance.steps[row])
+    found = Arrival(point=point, step=step, distance=float(away[row]), near=bool(close[row]))
     if (loss := curves.get("loss")) is not None:
         found = replace(found, loss=float(loss.values[nearest_row(loss, step), 0]))
     llc = llc_beside(point, curves)
     if llc is None:
         return found
     rows = [nearest_row(distance, one) for one in llc.steps.tolist()]
-    near = is_near(distance, name, points)
+    near = close if point.minimum else is_near(distance, name, points)
     there = {
         place: float(away[other])
         for place, other in enumerate(rows)
-        if abs(np.log1p(llc.steps[place]) - np.log1p(found.step)) <= BESIDE
-        and (near[other] or (point.minimum and nearest[other] == name))
+        if abs(np.log1p(llc.steps[place]) - np.log1p(found.step)) <= BESIDE and near[other]
     }
     if not there:
         return found

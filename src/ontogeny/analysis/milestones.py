@@ -23,6 +23,8 @@ FLATNESS = 0.5
 # And this share of the range of the curve: a change may be as certain as it is small, where errors
 # are shared by all checkpoints, and smoothing rings beside a corner.
 NOTABLE = 0.02
+# And this share of the standard error of a typical value, for a curve that hardly moves at all.
+DISCERNIBLE = 0.1
 # A milestone holds if it is in at least this share of the functions that the curve might be.
 HOLDS = 0.5
 # A corner may be this many times as far again as a shorter length scale moves it.
@@ -125,10 +127,12 @@ def find_milestones(
     ]
     inside = range(int(smooth.checkpoints[0]) + 1, int(smooth.checkpoints[-1]))
     both = [*found, *(one for one in candidates if not holds(one))]
+    both.sort(key=lambda one: one.probability or 0.0)
+    alone = {one.step: one for one in both}  # of two within one step, the more probable
     return tuple(
-        one
-        for one in sorted(both, key=lambda one: one.step)
-        if one.step in inside and (one.probability or 0.0) >= least_probability
+        alone[step]
+        for step in sorted(alone)
+        if step in inside and (alone[step].probability or 0.0) >= least_probability
     )
 
 
@@ -199,7 +203,7 @@ def _extreme(rows: Float[np.ndarray, "row grid"], kind: Kind, up: bool) -> Int[n
 
 def _errors(smooth: SmoothCurve, rule: Rule) -> _Errors:
     change = change_stderr(smooth)
-    least = rule.notable * np.ptp(smooth.mean)
+    least = max(rule.notable * np.ptp(smooth.mean), DISCERNIBLE * np.median(smooth.stderr))
     return _Errors(np.maximum(rule.sigmas * change, least), rule.flat_sigmas * change)
 
 

@@ -81,7 +81,7 @@ def plain(text: str) -> str:
 
 UNKNOWN = "—"
 
-SMALLEST, LARGEST = 1e-6, 1e9
+SMALLEST, LARGEST = 1e-4, 1e9
 """Numbers beyond these are written with an exponent."""
 
 

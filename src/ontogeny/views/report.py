@@ -168,17 +168,23 @@ def arrival_sentence(arrival: Arrival | None) -> str:
     Examples:
         >>> from ontogeny.records import CriticalPoint
         >>> point = CriticalPoint("rank 1", 0.25, 8.0, minimum=False, data="rank_1")
-        >>> arrival_sentence(Arrival(point, 99, 0.1, 0.255, 7.0, 0.1, llc_step=90)).split("; ")[:2]
-        ['rank 1, 0.1 away, loss 2 % above', 'not a minimum']
-        >>> arrival_sentence(Arrival(point, 99, 0.1, 0.255, 7.0, 0.1, llc_step=90)).split("; ")[2]
+        >>> there = Arrival(point, 99, 0.1, True, 0.255, 7.0, 0.1, llc_step=90)
+        >>> arrival_sentence(there).split("; ")[:2]
+        ['near rank 1, 0.1 away, loss 2 % above', 'not a minimum']
+        >>> arrival_sentence(there).split("; ")[2]
         'on rank 1 the LLC at step 90 is 7.00 ± 0.10, exact 8'
+        >>> arrival_sentence(Arrival(point, 99, 0.1, near=False))
+        'far from every known point, of which rank 1 is the nearest, 0.1 away'
         >>> arrival_sentence(None)
         ''
     """
     if arrival is None:
         return ""
     point = arrival.point
-    parts = [f"{point.name}, {arrival.distance:.2g} away".replace("e-", "e−")]
+    away = f"{arrival.distance:.2g} away".replace("e-", "e−")
+    if not arrival.near:
+        return f"far from every known point, of which {point.name} is the nearest, {away}"
+    parts = [f"near {point.name}, {away}"]
     if math.isfinite(arrival.loss) and point.loss > 0:
         parts[0] += f", loss {percent_above(arrival.loss / point.loss - 1)}"
     if not point.minimum:
@@ -189,7 +195,7 @@ def arrival_sentence(arrival: Arrival | None) -> str:
         known = "" if exact is None else f", exact {exact:g}"
         value = measured(arrival.llc, arrival.llc_stderr)
         parts.append(f"{on_data} LLC at step {arrival.llc_step:,} is {value}{known}")
-    elif exact is not None:
+    elif exact is not None and point.minimum:
         parts.append(f"exact LLC {exact:g}")
     return "; ".join(parts)
 
