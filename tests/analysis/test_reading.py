@@ -142,6 +142,16 @@ def test_a_checkpoint_whose_outputs_are_alone_far_off_is_left_out_and_said(folde
     ) in found.notes
 
 
+def test_outputs_that_never_move_are_said_and_lose_nothing_else(folder):
+    for step in STEPS:
+        path = folder / "measured" / "record_outputs" / f"{step:08d}.npz"
+        save_record(Outputs(np.array([step]), np.ones((1, 8))), path)
+    found = read_run(folder)
+    assert found.trajectory is None
+    assert found.stages
+    assert "The recorded outputs are the same at all checkpoints." in found.notes
+
+
 def test_outputs_that_move_in_two_directions_have_two_components(folder):
     x, y = np.log1p(STEPS), np.sin(np.arange(len(STEPS)))
     for step, across, up in zip(STEPS, x, y, strict=True):

@@ -369,6 +369,9 @@ def read_dynamics(
         said.append(f"Recorded outputs. {wild_sentence(outputs.steps[wild])}")
         steps, rows = outputs.steps, outputs.values
         outputs = Outputs(np.delete(steps, wild), np.delete(rows, wild, axis=0))
+    if not _moves(outputs):
+        said.append("The recorded outputs are the same at all checkpoints.")
+        return None, {}, said
     trajectory = essential_dynamics(outputs)
     found = load_records(References, measured / "record_references")[:1]
     known = {
@@ -386,7 +389,15 @@ def read_paths(measured: Path) -> dict[str, Trajectory]:
     recorded = {
         what: read_outputs(measured / f"record_{what}") for what in ("weights", "gradients")
     }
-    return {what: essential_dynamics(rows) for what, rows in recorded.items() if rows is not None}
+    return {
+        what: essential_dynamics(rows)
+        for what, rows in recorded.items()
+        if rows is not None and _moves(rows)
+    }
+
+
+def _moves(outputs: Outputs) -> bool:
+    return bool(np.ptp(outputs.values, axis=0).any())
 
 
 def read_forms(

@@ -103,10 +103,10 @@ def linear_learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoe
     chosen = narrowest([width - rank for width in widths])
     total, ell = sum(chosen), len(chosen) - 1
     a = total - ell * (math.ceil(total / ell) - 1)
-    pairs = (total**2 - sum(m * m for m in chosen)) / 2
     regular = rank * (widths[0] + widths[-1]) - rank**2
-    value = regular / 2 + a * (ell - a) / (4 * ell) - (ell - 1) * total**2 / (4 * ell) + pairs / 2
-    return LearningCoefficient(value, a * (ell - a) + 1)
+    # Over one denominator, so that it is exact.
+    value = ell * (2 * regular - sum(m * m for m in chosen)) + total**2 + a * (ell - a)
+    return LearningCoefficient(value / (4 * ell), a * (ell - a) + 1)
 
 
 def narrowest(spare_widths: Sequence[int]) -> list[int]:
