@@ -58,6 +58,11 @@ def test_volumes_shrink_with_the_learning_coefficient(potential, exact):
     assert abs(slope - exact) < 4 * error + (0.05 if exact == 0.25 else 0.005)
 
 
+def test_no_examples_have_no_free_energy():
+    with pytest.raises(ValueError, match="one example or more"):
+        free_energy(0.0, loss=1.0, learning_coefficient=1.0)
+
+
 def test_too_low_a_level_is_refused():
     with pytest.raises(ValueError, match="no sample has a loss below"):
         volume_exponent(np.ones(5), 1e-3, 1e-1)

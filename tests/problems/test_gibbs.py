@@ -255,3 +255,9 @@ def test_each_of_two_minima_shows_its_own_coefficient(widths, rank, ranks):
 def test_the_impossible_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         gibbs_llc({"layers.0": torch.zeros(2, 2)}, 1.0, **settings)
+
+
+@pytest.mark.parametrize("nbeta", [-1.0, float("nan"), float("inf")])
+def test_no_temperature_is_refused(nbeta):
+    with pytest.raises(ValueError, match="nβ of at least 0"):
+        gibbs_llc({"layers.0": torch.zeros(2, 2)}, nbeta, 1.0)

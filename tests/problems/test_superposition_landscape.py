@@ -160,3 +160,8 @@ def test_which_points_have_a_learning_coefficient(features, hidden):
         told_apart = int(point.name[0])
         known = point.minimum and not (hidden > 2 and 2 < told_apart < 2 * hidden)
         assert (point.learning_coefficient is not None) == known, point.name
+
+
+def test_polygons_of_too_many_corners_are_refused():
+    with pytest.raises(ValueError, match="up to eight corners"):
+        polygon(9)

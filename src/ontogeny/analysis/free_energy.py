@@ -44,10 +44,15 @@ def free_energy(
         loss: L, in nats for each example.
         learning_coefficient: λ.
 
+    Raises:
+        ValueError: There is not even one example.
+
     Examples:
         >>> free_energy(np.array([1.0, np.e]), loss=0.0, learning_coefficient=1.5).tolist()
         [0.0, 1.5]
     """
+    if not (np.asarray(n) >= 1).all():
+        raise ValueError(f"there must be one example or more, not {n}")
     return np.asarray(n * loss + learning_coefficient * np.log(n))
 
 

@@ -9,6 +9,7 @@ For a product of matrices it has no closed form. But each layer is normal given 
 independent entries in a rotated basis, so Gibbs sampling needs no step size and has no bias.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -127,8 +128,11 @@ def gibbs_excess(
         -1.0
     """
     chains, sweeps = shape[0], shape[1] - burn_in
-    if localization <= 0:
-        raise ValueError(f"a product of weights needs a positive localization, not {localization}")
+    if not (0 < localization < math.inf and 0 <= nbeta < math.inf):
+        raise ValueError(
+            "a product of weights needs a positive localization and nβ of at least 0, not "
+            f"{localization} and {nbeta}"
+        )
     if chains < 2 or sweeps < 4:
         raise ValueError("an error needs two chains or more, of four sweeps or more")
     center = [weights.double().numpy(force=True) for weights in point.values()]

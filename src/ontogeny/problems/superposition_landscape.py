@@ -107,10 +107,15 @@ def polygon(k: int) -> tuple[float, float]:
     Args:
         k: How many corners, up to eight.
 
+    Raises:
+        ValueError: There are more, or fewer than none.
+
     Examples:
         >>> [round(one, 5) for one in polygon(5)]
         [1.17046, -0.2823]
     """
+    if not 0 <= k <= 8:
+        raise ValueError(f"a polygon has up to eight corners here, not {k}")
     if k <= 4:
         return 1.0, 0.0
     corners = torch.from_numpy(regular(k))
