@@ -71,8 +71,8 @@ def find_milestones(
     The curve is smoothed in log-step. A function has a milestone where
 
     - it turns: it is highest or lowest, and the change to the next milestone of this kind, or to
-      the end of the curve, exceeds 3 of its standard errors on both sides, and 2 % of the curve's
-      range; or
+      the end of the curve, exceeds 3 of its standard errors on both sides, 2 % of the curve's
+      range and a tenth of a typical value's standard error; or
     - it pauses between two rises, or two falls: while it is slower than half of the steepest slope
       on either side, whichever is less steep, it falls behind by more than 2 standard errors.
       Before and after it changes by as much as for a turn.

@@ -33,14 +33,12 @@ def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
         device=device,
     )
     kept = checkpoint_steps(training)
-    # Three layers bend more than two, most of all where hot chains have gone far.
-    three = len(widths) > 3
     hot = Sampler(
-        step_size=0.05 if three else 0.3,
-        nbeta=10.0 if three else 3.0,
-        localization=10.0 if three else 3.0,
+        step_size=0.3,
+        nbeta=3.0,
+        localization=3.0,
         momentum=0.9,
-        draws=1000 if three else 200,
+        draws=200,
         burn_in=50,
         batch_size=1,
         pairing=1,
@@ -49,14 +47,17 @@ def plan_linear(size: Size, seed: int, device: str = "cpu") -> Plan:
     )
     cold = replace(
         hot,
-        step_size=2.5e-5 if three else 4e-4,
-        nbeta=4000.0 if three else 2000.0,
+        step_size=4e-4,
+        nbeta=2000.0,
         localization=1.0,
         momentum=0.94,
-        draws=6000 if three else 3000,
+        draws=3000,
         burn_in=500,
         batched=16,
     )
+    if len(widths) > 3:  # three layers bend more than two, most where hot chains have gone far
+        hot = replace(hot, step_size=0.05, nbeta=10.0, localization=10.0, draws=1000)
+        cold = replace(cold, step_size=2.5e-5, nbeta=4000.0, draws=6000)
     measurements: tuple[Measurement, ...] = (
         (sample_chains, hot, spread(kept, 150)),
         *at_every_checkpoint(Metrics(examples=1), FixedBatch(examples=1), kept),

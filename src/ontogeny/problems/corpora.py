@@ -15,13 +15,13 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -166,15 +166,24 @@ def documents_of_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            document = json.loads(line)
-            found = [text for name in FIELDS if isinstance(text := document.get(name), str)]
+            text = text_in(json.loads(line))
         except (json.JSONDecodeError, AttributeError):
-            found = []
-        if not found:
+            text = None
+        if text is None:
             raise ValueError(
                 f"line {number} of {path} is not a JSON object with a text in {' or '.join(FIELDS)}"
             )
-        yield found[0]
+        yield text
+
+
+def text_in(document: Mapping[str, Any]) -> str | None:
+    """The text of a JSON document, in the first of its fields that may have one.
+
+    Examples:
+        >>> text_in({"text": None, "content": "a word"}), text_in({"colour": "red"})
+        ('a word', None)
+    """
+    return next((text for name in FIELDS if isinstance(text := document.get(name), str)), None)
 
 
 def documents_of_hub(source: str) -> Iterator[str]:
@@ -184,10 +193,10 @@ def documents_of_hub(source: str) -> Iterator[str]:
     """
     name, count = name_on_hub(source)
     for document in islice(hub().load_dataset(name, split="train", streaming=bool(count)), count):
-        found = [text for name in FIELDS if isinstance(text := document.get(name), str)]
-        if not found:
+        text = text_in(document)
+        if text is None:
             raise ValueError(f"a document of {name} has no text in {' or '.join(FIELDS)}")
-        yield found[0]
+        yield text
 
 
 def name_on_hub(source: str) -> tuple[str, int | None]:

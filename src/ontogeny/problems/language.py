@@ -17,6 +17,7 @@ from ontogeny.problems.language_metrics import (
     measure_language,
     names_of_heads,
     next_token_losses,
+    patterns_of,
 )
 from ontogeny.problems.language_transformer import Attention, LanguageModel, Shape
 from ontogeny.problems.problem import Problem
@@ -179,6 +180,4 @@ def attention_of(
 ) -> tuple[tuple[str, ...], Float[Tensor, "head query key"]]:
     """The names of the heads, and what each of them attends to in one row."""
     assert isinstance(model, LanguageModel)
-    patterns: list[Tensor] = []
-    model.residual(tokens, patterns)
-    return names_of_heads(model), torch.cat(patterns, dim=1)[0]
+    return names_of_heads(model), torch.cat(patterns_of(model, tokens), dim=1)[0]

@@ -244,10 +244,17 @@ def with_one_pair(
 
 def scores_at(model: LanguageModel, tokens: Tensor, queries: Tensor, keys: Tensor) -> Estimate:
     """Attention of every head from one place of each row to another."""
+    found = [attention_at(pattern, queries, keys) for pattern in patterns_of(model, tokens)]
+    return Estimate(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def patterns_of(
+    model: LanguageModel, tokens: Int[Tensor, "row position"]
+) -> list[Float[Tensor, "row head query key"]]:
+    """What the heads of each layer attend to."""
     patterns: list[Tensor] = []
     model.residual(tokens, patterns)
-    found = [attention_at(pattern, queries, keys) for pattern in patterns]
-    return Estimate(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    return patterns
 
 
 def attention(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
@@ -255,9 +262,8 @@ def attention(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iter
 
     On 64 rows; of long ones on as many as have room for their patterns.
     """
-    patterns: list[Tensor] = []
     per_row = tokens.shape[1] ** 2 * len(names_of_heads(model))
-    model.residual(tokens[: max(1, min(64, CHUNK // per_row))], patterns)
+    patterns = patterns_of(model, tokens[: max(1, min(64, CHUNK // per_row))])
     for score in (
         attention_entropy,
         attention_variability,

@@ -22,6 +22,7 @@ from ontogeny.views.marks import (
     TEMPLATE,
     columns_within,
     plain,
+    title_above,
     words,
 )
 from ontogeny.views.passages import text_of
@@ -334,18 +335,7 @@ def _component_title(report: Report, component: int) -> dict[str, Any]:
     if shares is not None and str(component) in shares.items:
         at_end = shares.values[_known_rows(shares)[-1], shares.items.index(str(component))]
         share = f", {100 * at_end:.0f} % of the variance at the end"
-    number = component if component > 1 else ""
-    return {
-        "text": f"<b>Component {component}</b>{share}",
-        "x": 0,
-        "y": 1,
-        "xref": f"x{number} domain",
-        "yref": f"y{number} domain",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": 12, "color": INK},
-    }
+    return title_above(f"<b>Component {component}</b>{share}", component - 1)
 
 
 def _rows_at_ends(report: Report, curve: Curve) -> list[int]:

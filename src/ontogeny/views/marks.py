@@ -282,6 +282,22 @@ def rectangle(
     }
 
 
+def title_above(text: str, panel: int) -> dict[str, Any]:
+    """Words above the left end of a panel, the first of which is 0."""
+    number = panel + 1 if panel else ""
+    return {
+        "text": text,
+        "x": 0,
+        "y": 1,
+        "xref": f"x{number} domain",
+        "yref": f"y{number} domain",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 12, "color": INK},
+    }
+
+
 def columns_within(width: int, panels: int) -> int:
     """How many panels stand side by side in a picture of some width.
 

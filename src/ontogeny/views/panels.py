@@ -34,6 +34,7 @@ from ontogeny.views.marks import (
     short,
     stage_bands,
     step_axis,
+    title_above,
     words,
 )
 
@@ -240,21 +241,9 @@ def _value_axis(panel: Panel, lines: Sequence[_Line]) -> dict[str, Any]:
 
 def _heading(panel: Panel, lines: Sequence[_Line], place: int) -> dict[str, Any]:
     """The title above a panel, and under it the labels in the colours of their lines."""
-    number = place + 1 if place else ""
     unit = lines[0].curve.unit
     title = f"<b>{plain(panel.title)}</b>" + (f" ({plain(unit)})" if unit else "")
-    return {
-        "text": f"{title}<br>{_key(panel, lines)}",
-        "x": 0,
-        "y": 1,
-        "xref": f"x{number} domain",
-        "yref": f"y{number} domain",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "align": "left",
-        "showarrow": False,
-        "font": {"size": 12, "color": INK},
-    }
+    return title_above(f"{title}<br>{_key(panel, lines)}", place) | {"align": "left"}
 
 
 def _key(panel: Panel, lines: Sequence[_Line]) -> str:

@@ -26,6 +26,7 @@ from ontogeny.views.marks import (
     rectangle,
     shade,
     short,
+    title_above,
     words,
 )
 
@@ -248,20 +249,8 @@ def _value_axis(title: str) -> dict[str, Any]:
 
 def _title(report: Report, chains: Chains, place: int) -> dict[str, Any]:
     """The step above a panel, and the verdict on its estimate."""
-    number = place + 1 if place else ""
     text = f"<b>step {chains.step:,}</b>"
     for verdict in (d.verdict for d in report.diagnoses if d.step == chains.step):
         color = VERDICT_COLORS[verdict]
         text += f'  <span style="color:{color}">{VERDICT_MARKS[verdict]} {verdict}</span>'
-    return {
-        "text": text,
-        "x": 0,
-        "y": 1,
-        "xref": f"x{number} domain",
-        "yref": f"y{number} domain",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "yshift": 3,
-        "showarrow": False,
-        "font": {"size": 12, "color": INK},
-    }
+    return title_above(text, place) | {"yshift": 3}
