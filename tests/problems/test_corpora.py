@@ -9,17 +9,18 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from ontogeny.problems import check_problem, language
+from ontogeny.problems import check_problem, corpora, language
 from ontogeny.problems.corpora import (
     END,
     chances_after,
     count_bigrams,
-    documents,
     draw_text,
+    encode,
     open_corpus,
     rows_of,
     words_of,
 )
+from ontogeny.problems.texts import documents
 from ontogeny.streams import random_stream
 
 TEXTS = [f"The cat number {i} sat on the mat, and the dog saw the cat.\n" * 5 for i in range(120)]
@@ -78,15 +79,6 @@ def test_held_out_rows_are_all_different():
     rows = draw_text(rows_of(np.arange(25), 6), 99, 40, random_stream(0, "rows"), once=True)
     assert sorted(rows[:, 1].tolist()) == [0, 5, 10, 15, 20]
     assert len(draw_text(rows_of(np.arange(25), 6), 99, 3, random_stream(0, "rows"), True)) == 3
-
-
-def test_lines_end_where_json_says(tmp_path):
-    path = tmp_path / "lines.JSONL"
-    path.write_bytes('\ufeff{"text": "one\u2028two"}\n\n{"text": "three"}\n'.encode())
-    assert list(documents(str(path))) == ["one\u2028two", "three"]
-    path.write_text('{"text": "one"}\n\n{"text": null}\n')
-    with pytest.raises(ValueError, match="line 3 of"):
-        list(documents(str(path)))
 
 
 def test_a_tokenizer_neither_cuts_nor_pads(source, tmp_path):
@@ -154,6 +146,64 @@ def test_part_of_a_dataset_is_read_from_the_net(tmp_path, monkeypatch):
             open_corpus(wrong, 300)
 
 
+@pytest.mark.parametrize("killed_after", [0, 20, 60, 119])
+def test_tokenizing_goes_on_where_it_was_killed(source, tmp_path, monkeypatch, killed_after):
+    whole = open_corpus(source, 300)
+    tokenized = []
+
+    def killed(texts):
+        for number, text in enumerate(documents(texts)):
+            if number == killed_after:
+                raise KeyboardInterrupt
+            yield text
+
+    def watched(*arguments):
+        for tokens in encode(*arguments):
+            tokenized.append(tokens)
+            yield tokens
+
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr(corpora, "PART", 50)
+    monkeypatch.setattr(corpora, "TOGETHER", 7)
+    whole.tokenizer.save(str(tmp_path / "given.json"))
+    monkeypatch.setattr(corpora, "documents", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_corpus.__wrapped__(source, 300, str(tmp_path / "given.json"))
+    (made,) = (tmp_path / "another" / "corpora").iterdir()
+    assert len(list(made.glob("parts/*.train.bin"))) == killed_after // 50
+    monkeypatch.setattr(corpora, "documents", documents)
+    monkeypatch.setattr(corpora, "encode", watched)
+    again = open_corpus.__wrapped__(source, 300, str(tmp_path / "given.json"))
+    assert np.array_equal(again.train, whole.train)
+    assert np.array_equal(again.held_out, whole.held_out)
+    assert len(tokenized) == len(TEXTS) - killed_after // 50 * 50
+    assert sorted(path.name for path in made.iterdir()) == sorted(corpora.FILES)
+
+
+@pytest.mark.parametrize("when", [0, 60, 110])
+def test_two_may_tokenize_side_by_side(source, tmp_path, monkeypatch, when):
+    whole = open_corpus(source, 300)
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "another"))
+    tokenizer = str(tmp_path / "given.json")
+    whole.tokenizer.save(tokenizer)
+    others = []
+
+    def overtaken(texts):
+        for number, text in enumerate(documents(texts)):
+            if number == when and not others:
+                monkeypatch.setattr(corpora, "documents", documents)
+                others.append(open_corpus.__wrapped__(source, 300, tokenizer))
+            yield text
+
+    monkeypatch.setattr(corpora, "PART", 50)
+    monkeypatch.setattr(corpora, "TOGETHER", 7)
+    monkeypatch.setattr(corpora, "documents", overtaken)
+    both = open_corpus.__wrapped__(source, 300, tokenizer)
+    for one in (both, *others):
+        assert np.array_equal(one.train, whole.train)
+    assert len(others) == 1
+
+
 def test_the_end_of_a_single_document_is_held_out(tmp_path, monkeypatch):
     monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
     book = tmp_path / "book.txt"
@@ -180,12 +230,6 @@ def test_too_short_a_held_out_document_is_not_all_that_is_held_out(tmp_path, mon
     assert len(corpus.held_out) >= len(corpus.train) // 50
 
 
-def test_folders_are_searched_for_text_in_files(tmp_path):
-    (tmp_path / "folder.txt").mkdir()
-    (tmp_path / "folder.txt" / "A.TXT").write_text("a text")
-    assert list(documents(str(tmp_path))) == ["a text"]
-
-
 def test_words_have_the_length_that_was_asked_for(source):
     corpus = open_corpus(source, 264)  # few merges, so that words have several tokens
     words = words_of(corpus, 2)
@@ -199,14 +243,10 @@ def test_a_text_is_a_problem(source):
     check_problem(language(corpus=source, d_vocab=300, n_ctx=16, d_model=16, n_heads=2))
 
 
-def test_bad_sources_get_one_sentence(tmp_path, monkeypatch):
+def test_bad_tokenizers_get_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match="there is no text at"):
-        list(documents(str(tmp_path / "nowhere")))
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "fine"}\n{"colour": 1}\n')
-    with pytest.raises(ValueError, match=r"line 2 of .* is not a JSON object with a text"):
-        list(documents(str(broken)))
     with pytest.raises(ValueError, match="is not the file of a tokenizer"):
         language(corpus=str(broken), d_vocab=300, tokenizer=str(broken))
     with pytest.raises(ValueError, match="too few for a row of 9"):

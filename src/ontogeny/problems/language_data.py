@@ -27,7 +27,7 @@ class Language:
     """A language and the transformer that learns it.
 
     Attributes:
-        corpus: The text, as in `ontogeny.problems.corpora`; the trigger-bigram language if empty.
+        corpus: The text, as in `ontogeny.problems.texts`; the trigger-bigram language if empty.
         fingerprint: Of the text; if given, it must not have changed.
         tokenizer: The file of its tokenizer; by default one is trained on the text.
         d_vocab: Tokens in the vocabulary.
