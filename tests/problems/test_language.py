@@ -121,6 +121,16 @@ def test_tokens_of_the_synthetic_language_can_be_read():
     assert len(set(letters(100))) == 100
 
 
+def test_outputs_are_labelled_with_their_context():
+    problem = language(**SMALL)
+    (tokens,) = batch = problem.batch(5, random_stream(0, "rows"))
+    known = problem.references(batch)
+    assert known.label_names[5:] == tuple(f"before_{k}" for k in range(5, 0, -1))
+    for row, position, _, _, _, *before in known.labels.tolist():
+        there = [-1] * 5 + tokens[row].tolist()
+        assert before == there[position : position + 5]
+
+
 def test_the_table_of_bigrams_is_a_reference_with_mean_zero():
     problem = language(**SMALL)
     batch = problem.batch(40, random_stream(0, "rows"))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ontogeny.problems.attention import fused_attention
 from ontogeny.problems.language_data import Language, Source, source_of
@@ -25,6 +26,7 @@ from ontogeny.records import References
 from ontogeny.streams import random_stream
 
 AT_ONCE = 64  # rows whose residual stream is in memory at a time
+CONTEXT = 5  # tokens before the one at a site that its labels tell
 
 
 def language(**settings: Any) -> Problem:
@@ -109,6 +111,9 @@ def references_of(
 ) -> References:
     """The outputs' labels, and the logits that the table of bigrams gives there.
 
+    The labels are row and position of a site, the token there and the next one, whether these
+    complete an induction, and the tokens before them, -1 where the row has not begun.
+
     Logits are known up to a constant at each site: here their mean over the vocabulary is zero, as
     it all but stays in training, whose gradient does not change it. A table in which something
     never follows has no such logits, and is no reference.
@@ -119,9 +124,12 @@ def references_of(
     log = source.chances(token).log()
     logits = (log - log.mean(dim=-1, keepdim=True)).gather(-1, true[..., None]).reshape(1, -1)
     known = int(logits.isfinite().all())
+    padded = functional.pad(tokens, (CONTEXT, 0), value=-1)
+    before = {f"before_{k}": padded[rows, sites + CONTEXT - k] for k in range(CONTEXT, 0, -1)}
     labels = [rows.expand_as(sites), sites, token, true, completes_induction(tokens, sites)]
+    labels += before.values()
     return References(
-        label_names=("row", "position", "token", "next_token", "induction"),
+        label_names=("row", "position", "token", "next_token", "induction", *before),
         labels=torch.stack(labels, dim=-1).reshape(-1, len(labels)).cpu().numpy(),
         names=("bigram",)[:known],
         values=logits[:known].double().cpu().numpy(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +125,7 @@ class FormText(NamedTuple):
 def form_texts(
     forms: Sequence[Form], trajectory: Trajectory | None, references: References | None
 ) -> list[FormText]:
-    """For each form the pairs of tokens with the highest and lowest logits, and what they share.
+    """For each form the places in the text with the highest and lowest logits, what they share.
 
     Nothing where outputs are not the logits of tokens, or are too few.
     """
@@ -133,11 +133,7 @@ def form_texts(
         return []
     if len(references.labels) < 2 * FEWEST_SAMPLES:
         return []
-    columns = dict(zip(references.label_names, references.labels.T.tolist(), strict=True))
-    pairs = [
-        f"{references.vocabulary[token]}|{references.vocabulary[following]}"
-        for token, following in zip(columns["token"], columns["next_token"], strict=True)
-    ]
+    pairs = texts_in_context(references)
     texts = []
     for form in forms:
         found = describe_outputs(lift(form, trajectory), references)
@@ -156,6 +152,27 @@ def form_texts(
             )
         )
     return texts
+
+
+def texts_in_context(references: References) -> list[str]:
+    """The text at each output: the tokens before it, a bar, and the one it is the logit of.
+
+    Examples:
+        >>> names = ("before_2", "before_1", "token", "next_token")
+        >>> labels = np.array([[-1, 0, 1, 2], [0, 1, 2, 2]])
+        >>> texts_in_context(References(names, labels, (), np.empty((0, 2)), ("I", " am", "!")))
+        ['I am|!', 'I am!|!']
+    """
+    columns = dict(zip(references.label_names, references.labels.T.tolist(), strict=True))
+    shown = [column for name, column in columns.items() if name.startswith("before_")]
+
+    def text(tokens: Iterable[int]) -> str:
+        return "".join(references.vocabulary[token] for token in tokens if token >= 0)
+
+    return [
+        f"{text(context)}|{text([following])}"
+        for *context, following in zip(*shown, columns["token"], columns["next_token"], strict=True)
+    ]
 
 
 def enrichment_sentence(enrichment: Enrichment, end: str, count: int) -> str:
