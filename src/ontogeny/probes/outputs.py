@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ontogeny.problems.attention import fused_attention
 from ontogeny.problems.problem import Batch, Problem, StateDict, device_of, trained
 from ontogeny.records import Outputs, References
 from ontogeny.streams import random_stream
 
-AT_ONCE = 64  # examples whose gradient is taken together: more would not fit into memory
+AT_ONCE = 32  # examples whose gradient is taken together: more would not fit into memory
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ def record_gradients(problem: Problem, step: int, state: StateDict, settings: Sk
     batch = draw_fixed_batch(problem, settings, device_of(state))
     total = torch.zeros((), device=device_of(state))
     for some in zip(*(torch.split(part, AT_ONCE) for part in batch), strict=True):
-        loss = problem.loss(model, some).sum(dim=0).mean() / len(batch[0])
-        gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+        with fused_attention():  # first derivatives are all that is needed
+            loss = problem.loss(model, some).sum(dim=0).mean() / len(batch[0])
+            gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         total = total + torch.cat([part.flatten() for part in gradients])
     return _sketched(total, step, settings)
 
