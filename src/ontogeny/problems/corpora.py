@@ -6,6 +6,7 @@ after that. One document in fifty is held out, whole.
 """
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -13,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, count, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -223,8 +223,8 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
 def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder: Path) -> int:
     """Tokenize the parts of a source that have not been yet; how many parts it has."""
     end = tokenizer.token_to_id(END)
-    part = next(part for part in count() if not files_of_part(folder, part)[0].exists())
-    texts = islice(documents(source), part * PART, None)
+    part = next(part for part in itertools.count() if not files_of_part(folder, part)[0].exists())
+    texts = itertools.islice(documents(source), part * PART, None)
     total = count_documents(source)
     with progress("tokenizing", total, min(part * PART, total)) as advance:
         rest = encode(tokenizer, texts, advance)
@@ -232,7 +232,9 @@ def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder
             train_file, held_out_file = files_of_part(folder, part)
             # What is opened first appears last: where it is, both are.
             with whole_file(train_file) as train, whole_file(held_out_file) as held_out:
-                for place, ids in enumerate(chain([first], islice(rest, PART - 1))):
+                for place, ids in enumerate(
+                    itertools.chain([first], itertools.islice(rest, PART - 1))
+                ):
                     file = held_out if place % HELD_OUT == HELD_OUT - 1 else train
                     file.write(np.array([*ids, end], dtype=kind).tobytes())
             part += 1
@@ -243,7 +245,7 @@ def encode(
     tokenizer: Tokenizer, texts: Iterator[str], advance: Callable[[int], None]
 ) -> Iterator[list[int]]:
     """The tokens of each text, some texts side by side, telling how many have been taken."""
-    while some := list(islice(texts, TOGETHER)):
+    while some := list(itertools.islice(texts, TOGETHER)):
         for one in tokenizer.encode_batch(some, add_special_tokens=False):
             yield one.ids
         advance(len(some))
@@ -274,7 +276,7 @@ def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(islice(documents(source), SAMPLE), trainer)
+    tokenizer.train_from_iterator(itertools.islice(documents(source), SAMPLE), trainer)
     tokenizer.add_special_tokens([END])
     return tokenizer
 
