@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,31 @@ def test_noise_is_no_evidence_and_few_curves_are_named():
     moving = {f"m{k}": curve(f"m{k}", (k + 1) * step_at(6)) for k in range(5)}
     (busy,) = explain_stages([stage(1, 100_000)], noisy | moving)
     assert len(busy.evidence) == MOST
+
+
+def test_a_change_within_the_error_of_its_sample_is_no_evidence():
+    smooth = curve("score", 0.5 * step_at(6))
+    for error, clear in ((0.05, True), (0.1, False)):
+        sampled = replace(smooth, stderr=np.full_like(smooth.values, error))
+        (found,) = explain_stages([stage(1, 100_000)], {"score": sampled})
+        assert bool(found.evidence) is clear
+
+
+def test_what_made_most_of_its_way_comes_first():
+    curves = {
+        "far": curve("far", 100 * step_at(3) + 20 * step_at(8)),
+        "near": curve("near", 0.1 * step_at(8)),
+    }
+    early, late = explain_stages([stage(1, 400), stage(400, 100_000)], curves)
+    assert [one.curve for one in early.evidence] == ["far"]
+    assert [one.curve for one in late.evidence] == ["near", "far"]
+
+
+def test_of_several_items_the_longest_change_is_named():
+    noise = 0.02 * np.random.default_rng(0).normal(size=len(X))
+    heads = curve("score", 0.5 * step_at(6), step_at(6) + noise, items=("1.1", "1.2"))
+    (found,) = explain_stages([stage(1, 100_000)], {"score": heads})
+    assert [one.curve for one in found.evidence] == ["score 1.2"]
 
 
 def test_the_scores_that_a_system_names_come_first():

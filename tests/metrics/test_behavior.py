@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ontogeny.metrics import average, icl_score, squared_errors
+from ontogeny.metrics import average, icl_score, ratio, squared_errors
 from ontogeny.streams import random_stream
 
 
@@ -54,6 +54,16 @@ def test_standard_error_is_how_far_means_scatter():
 
     sigma = math.sqrt(2 * 49**2 * 48 / (47**2 * 45) / 2000)
     assert abs(squared - 49 / 47) <= 4 * sigma
+
+
+def test_standard_error_of_a_ratio_is_how_far_ratios_scatter():
+    stream = random_stream(0, "ratios")
+    above = 3 + torch.randn(2000, 200, generator=stream)
+    below = 5 + torch.randn(2000, 200, generator=stream)
+    found = ratio(average(above.T), average(below.T))
+    scatter = found.values.std()
+    # 200 of the ratios' standard errors are averaged: the scatter of 2,000 is what is uncertain
+    assert abs(found.stderr.mean() / scatter - 1) < 4 / (2 * 2000) ** 0.5
 
 
 def test_squared_errors():

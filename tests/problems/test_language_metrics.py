@@ -107,15 +107,15 @@ def test_icl_compares_the_500th_token_with_the_50th():
 
 def test_ngram_scores_compare_with_the_place_where_the_word_ends():
     model = silent(Shape(8, 16, 1, 1, 4))
-    by_position = torch.arange(1.0, 16.0)  # the first is the loss of the second token
+    losses = torch.arange(1.0, 16.0).expand(3, -1)  # the first is the loss of the second token
     with torch.no_grad():
-        rows = ngrams(model, lambda n: torch.zeros(5, n + 1, dtype=torch.long), by_position)
+        rows = ngrams(model, lambda n: torch.zeros(5, n + 1, dtype=torch.long), losses)
         found = {name: values for name, _, values in rows}
     torch.testing.assert_close(found["ngram_loss"].values, torch.full((3,), math.log(8)).double())
     expected = torch.tensor([2.0, 3.0, 4.0]).double() / math.log(8)
-    torch.testing.assert_close(found["ngram_score"].double(), expected)
+    torch.testing.assert_close(found["ngram_score"].values, expected)
     published = torch.tensor([3.0, 4.0, 5.0]).double() / math.log(8)
-    torch.testing.assert_close(found["ngram_score_as_published"].double(), published)
+    torch.testing.assert_close(found["ngram_score_as_published"].values, published)
 
 
 def test_random_rows_of_a_text_begin_with_its_end_token_and_have_no_other():

@@ -67,20 +67,19 @@ def explain_stages(
 ) -> tuple[Stage, ...]:
     """The stages with what moved most in each of them.
 
-    The standard error of a change is √2 times the noise of the curve: how far its values lie from
-    the lines through their neighbours, but at least 1 % of its range, outliers apart. Of a curve of
-    several items only the one that moved most is named; a curve of more than 32 items is passed
-    over.
+    The standard error of a change is √2 times the noise of the curve: its standard error, or how
+    far its values lie from the lines through their neighbours if that is more, but at least 1 % of
+    its range, outliers apart. Of a curve of several items only the one that moved most is named; a
+    curve of more than 32 items is passed over.
 
     Args:
         stages: As found.
         curves: Measured curves that may say what formed; items are told apart.
-        scores: Names of those that say it most plainly: where they moved, they come first, in this
-            order.
+        scores: Names of those that say it most plainly: where they moved, they come first.
 
     Returns:
-        The stages, each with up to three pieces of evidence of at least five standard errors, the
-        clearest first, and a sentence; it says so where there is no curve at all.
+        The stages, each with up to three pieces of evidence of at least five standard errors, what
+        made most of its way there first, and a sentence; it says so where there is no curve at all.
 
     Examples:
         >>> steps = np.arange(1, 100)
@@ -93,17 +92,24 @@ def explain_stages(
     """
     curves = {name: one for name, one in curves.items() if len(one.items) <= MOST_ITEMS}
     noises = {name: _noise(curve) for name, curve in curves.items()}
-    rank = {name: place for place, name in enumerate(scores)}
+    ways = {name: _way(curve) for name, curve in curves.items()}
+
+    def order(moved: tuple[str, Evidence]) -> tuple[bool, float]:
+        name, one = moved
+        return name not in scores, -_length(one) / ways[name]
+
     explained = []
     for stage in stages:
         moved = [
-            (rank.get(name, len(rank)), max(found, key=lambda one: abs(one.z)))
+            (name, max(found, key=_length))
             for name, curve in curves.items()
-            if (found := list(_changes(stage, curve, noises[name])))
+            if (
+                found := [
+                    one for one in _changes(stage, curve, noises[name]) if abs(one.z) >= MOVED
+                ]
+            )
         ]
-        clear = [(place, one) for place, one in moved if abs(one.z) >= MOVED]
-        ranked = sorted(clear, key=lambda pair: (pair[0], -abs(pair[1].z)))
-        evidence = tuple(one for _, one in ranked[:MOST])
+        evidence = tuple(one for _, one in sorted(moved, key=order)[:MOST])
         formed = _sentence(evidence) if curves else "There is no other curve to say what formed."
         explained.append(replace(stage, evidence=evidence, formed=formed))
     return tuple(explained)
@@ -167,16 +173,26 @@ def compare(milestones: Sequence[Milestone], turns: Iterable[Turn]) -> tuple[Mil
 
 
 def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
-    """How far the values of each item lie from the lines through their neighbours, typically.
+    """How far the values of each item may be off, typically.
 
-    At least a share of the range of the item with the largest range: items have one unit. Single
-    values far off count for neither.
+    How far they lie from the lines through their neighbours, or their standard error, whichever is
+    more; at least a share of the way of the curve. Single values far off count for neither.
     """
     items = [_finite(curve, k) for k in range(len(curve.items))]
     roughness = [scatter(x, rows) if len(x) >= FEWEST_POINTS else np.nan for x, rows in items]
+    known = np.isfinite(curve.stderr)
+    errors = [
+        np.median(some[finite]) if finite.any() else 0.0
+        for some, finite in zip(curve.stderr.T, known.T, strict=True)
+    ]
+    return np.maximum(np.maximum(roughness, errors), FINEST * _way(curve))
+
+
+def _way(curve: Curve) -> float:
+    """The range of the item with the largest range: items have one unit."""
+    items = [_finite(curve, k) for k in range(len(curve.items))]
     ranges = [np.ptp(running_median(rows)[1:-1]) for _, rows in items if len(rows) > 2]
-    least = max(FINEST * max(ranges, default=0.0), float(np.finfo(float).tiny))
-    return np.maximum(roughness, least)
+    return float(max([*ranges, np.finfo(float).tiny]))
 
 
 def _finite(
@@ -185,6 +201,10 @@ def _finite(
     """Times and values of an item, where it could be measured."""
     finite = np.isfinite(curve.values[:, item])
     return np.log1p(curve.steps[finite]), curve.values[finite, item]
+
+
+def _length(change: Evidence) -> float:
+    return abs(change.after - change.before)
 
 
 def _changes(stage: Stage, curve: Curve, noises: Float[np.ndarray, " item"]) -> Iterator[Evidence]:

@@ -16,6 +16,7 @@ from ontogeny.metrics.behavior import (
     average,
     cross_entropy,
     icl_score,
+    ratio,
     squared_errors,
 )
 from ontogeny.metrics.weights import (
@@ -47,6 +48,7 @@ __all__ = [
     "icl_score",
     "previous_token_attention",
     "principal_coordinates",
+    "ratio",
     "self_attention",
     "singular_values",
     "squared_errors",

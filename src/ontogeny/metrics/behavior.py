@@ -48,6 +48,29 @@ def average(samples: Float[Tensor, "example ..."]) -> Estimate:
     return Estimate(mean, (variance / (len(samples) - 1)).sqrt())
 
 
+def ratio(above: Estimate, below: Estimate) -> Estimate:
+    r"""One independent estimate over another, $r = x / y$.
+
+    The standard error is that of the linearization,
+    $\mathrm{stderr}(r) = \lvert r \rvert \sqrt{(\sigma_x / x)^2 + (\sigma_y / y)^2}$.
+
+    Args:
+        above: The estimate $x$ and its standard error $\sigma_x$.
+        below: The estimate $y$ and its standard error $\sigma_y$.
+
+    Returns:
+        The ratio; infinite or nan where $y = 0$.
+
+    Examples:
+        >>> one = Estimate(torch.tensor(6.0), torch.tensor(0.3))
+        >>> ratio(one, Estimate(torch.tensor(2.0), torch.tensor(0.0)))
+        Estimate(values=tensor(3.), stderr=tensor(0.1500))
+    """
+    values = above.values / below.values
+    relative = (above.stderr / above.values).square() + (below.stderr / below.values).square()
+    return Estimate(values, values.abs() * relative.sqrt())
+
+
 def squared_errors(
     predictions: Float[Tensor, "example position"], targets: Float[Tensor, "example position"]
 ) -> Float[Tensor, "example position"]:
@@ -102,8 +125,8 @@ def icl_score(losses: Float[Tensor, "example position"], early: int, late: int) 
 
 
 def cross_entropy(
-    logits: Float[Tensor, "example token"], probabilities: Float[Tensor, "example token"]
-) -> Float[Tensor, " example"]:
+    logits: Float[Tensor, "*example token"], probabilities: Float[Tensor, "*example token"]
+) -> Float[Tensor, "*example"]:
     r"""Cross-entropy $-\sum_v p_v \log q_v$ of predictions q with the distribution p of the truth.
 
     With p the row of a bigram table that belongs to the last token it is the bigram score. It is

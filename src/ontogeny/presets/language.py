@@ -22,14 +22,14 @@ from ontogeny.training import Training, checkpoint_steps, spread
 PILE = "hub:stanford-crfm/DSIR-filtered-pile-50M"
 
 SCORES = (
-    "icl_score",
-    "induction_gain",
-    "previous_token_score",
-    "prefix_matching_score",
     "bigram_score",
     "ngram_score",
+    "previous_token_score",
+    "prefix_matching_score",
+    "icl_score",
+    "induction_gain",
 )
-"""What the paper tells the stages by."""
+"""What the paper tells the stages by, and the loss on a repeated row."""
 
 
 def plan_language(
@@ -142,7 +142,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
     )
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, sampled),
-        *at_every_checkpoint(Metrics(examples=128), FixedBatch(examples=500), looked_at),
+        *at_every_checkpoint(Metrics(examples=300), FixedBatch(examples=500), looked_at),
         (record_passages, FixedBatch(examples=3), sampled),
     )
     notes = (
@@ -190,7 +190,7 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
     )
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, steps),
-        *at_every_checkpoint(Metrics(examples=1000), FixedBatch(examples=1000), steps),
+        *at_every_checkpoint(Metrics(examples=10_000), FixedBatch(examples=1000), steps),
         (record_passages, FixedBatch(examples=2), steps),
     )
     elsewhere = (

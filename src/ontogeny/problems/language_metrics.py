@@ -6,6 +6,7 @@ scaled to the context in use.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -24,6 +25,7 @@ from ontogeny.metrics import (
     icl_score,
     previous_token_attention,
     principal_coordinates,
+    ratio,
     self_attention,
     weight_norm,
 )
@@ -36,6 +38,7 @@ from ontogeny.streams import random_stream
 PAPER_CONTEXT = 1024
 EARLY, LATE = 48, 498  # losses that the ICL score compares, counted from 0: tokens 50 and 500
 NGRAMS = (2, 3, 4)
+BIGRAMS = 5000  # places at which predictions are held against the table
 CHUNK = 2**24  # logits, or weights of attention, at a time
 
 
@@ -73,7 +76,7 @@ def measure_language(source: Source, model: nn.Module, examples: int, seed: int)
     yield from performance(losses, losses_of(model, tokens, positions=False))
     yield from bigrams(model, source, tokens, stream("bigram sites"))
     if source.words:
-        yield from ngrams(model, source.words, losses.mean(dim=0))
+        yield from ngrams(model, source.words, losses)
     yield from repetition(model, examples, stream("repetition"), source.end)
     yield from head_scores(model, examples, stream("heads"), source.end)
     yield from attention(model, tokens)
@@ -124,19 +127,25 @@ def bigrams(
 ) -> Iterator[Row]:
     """How far predictions are from the table of bigrams, and how far that is from certain.
 
-    At one random position of each row, as in the paper.
+    At random positions: one of each row, as in the paper, or more where there are fewer rows than
+    the paper's 5,000. The standard error takes those of one row for one.
     """
-    rows = torch.arange(len(tokens), device=tokens.device)
-    sites = torch.randint(1, tokens.shape[1], rows.shape, generator=generator, device=tokens.device)
-    with fused_attention():
-        x = torch.cat([model.residual(part) for part in torch.split(tokens, 256)])[rows, sites]
-    chances = source.chances(tokens[rows, sites])
-    yield "bigram_score", ("",), average(cross_entropy(model.unembed(x), chances))
-    yield "bigram_entropy", ("",), average(torch.special.entr(chances).sum(dim=-1))
+    each = math.ceil(BIGRAMS / len(tokens))
+    size = len(tokens), each
+    sites = torch.randint(1, tokens.shape[1], size, generator=generator, device=tokens.device)
+    scores, entropies = [], []
+    for some, places in zip(torch.split(tokens, 256), torch.split(sites, 256), strict=True):
+        with fused_attention():
+            x = model.residual(some).take_along_dim(places[..., None], dim=1)
+        chances = source.chances(some.gather(1, places))
+        scores.append(cross_entropy(model.unembed(x), chances).mean(dim=1))
+        entropies.append(torch.special.entr(chances).sum(dim=-1).mean(dim=1))
+    yield "bigram_score", ("",), average(torch.cat(scores))
+    yield "bigram_entropy", ("",), average(torch.cat(entropies))
 
 
 def ngrams(
-    model: LanguageModel, words: Callable[[int], Tensor], by_position: Float[Tensor, " next"]
+    model: LanguageModel, words: Callable[[int], Tensor], losses: Float[Tensor, "row next"]
 ) -> Iterator[Row]:
     """How much better the last token of a word is predicted than others at its place.
 
@@ -144,17 +153,15 @@ def ngrams(
     loss of the last token of such words: 1 for a network that does not know them. The paper took
     the loss one token later, `ngram_score_as_published`.
     """
-    device = by_position.device
-    lengths = [n for n in NGRAMS if len(words(n)) and n < len(by_position)]
+    lengths = [n for n in NGRAMS if len(words(n)) and n < losses.shape[1]]
     if not lengths:
         return
-    found = [average(losses_of(model, words(n).to(device))[:, -1]) for n in lengths]
-    items = tuple(map(str, lengths))
-    losses = Estimate(*(torch.stack(parts) for parts in zip(*found, strict=True)))
-    yield "ngram_loss", items, losses
-    places = torch.tensor(lengths, device=device)
-    yield "ngram_score", items, by_position[places - 1] / losses.values
-    yield "ngram_score_as_published", items, by_position[places] / losses.values
+    items, places = tuple(map(str, lengths)), torch.tensor(lengths, device=losses.device)
+    found = [average(losses_of(model, words(n).to(losses.device))[:, -1]) for n in lengths]
+    of_words = Estimate(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+    yield "ngram_loss", items, of_words
+    yield "ngram_score", items, ratio(average(losses[:, places - 1]), of_words)
+    yield "ngram_score_as_published", items, ratio(average(losses[:, places]), of_words)
 
 
 def repetition(
@@ -243,8 +250,15 @@ def with_one_pair(
 
 
 def scores_at(model: LanguageModel, tokens: Tensor, queries: Tensor, keys: Tensor) -> Estimate:
-    """Attention of every head from one place of each row to another."""
-    found = [attention_at(pattern, queries, keys) for pattern in patterns_of(model, tokens)]
+    """Attention of every head from one place of each row to another, some rows at a time."""
+    size = max(1, CHUNK // (tokens.shape[1] ** 2 * len(names_of_heads(model))))
+    parts = zip(torch.split(tokens, size), torch.split(queries, size), strict=True)
+    asking = [
+        [one.take_along_dim(places[:, None, None, None], dim=2) for one in patterns_of(model, some)]
+        for some, places in parts
+    ]
+    only = torch.zeros_like(queries)
+    found = [attention_at(torch.cat(layer), only, keys) for layer in zip(*asking, strict=True)]
     return Estimate(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
@@ -260,10 +274,10 @@ def patterns_of(
 def attention(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
     """How each head attends on held-out rows, on average over the queries but the first.
 
-    On 64 rows; of long ones on as many as have room for their patterns.
+    On 64 rows; of long ones on as many as have room for their patterns, at least on 8.
     """
     per_row = tokens.shape[1] ** 2 * len(names_of_heads(model))
-    patterns = patterns_of(model, tokens[: max(1, min(64, CHUNK // per_row))])
+    patterns = patterns_of(model, tokens[: max(8, min(64, CHUNK // per_row))])
     for score in (
         attention_entropy,
         attention_variability,
