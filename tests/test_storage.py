@@ -12,6 +12,7 @@ import pytest
 
 from ontogeny.records import Chains, Measurements, fields_of
 from ontogeny.storage import (
+    HOST,
     claim,
     load_record,
     load_records,
@@ -136,11 +137,17 @@ def test_damaged_json_gets_one_sentence(text, tmp_path):
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
-    dead, living = tmp_path / ".a.npz.999999999.partial", tmp_path / f".a.{os.getpid()}.partial"
-    dead.touch()
-    living.touch()
+    dead, living = (
+        tmp_path / f".a.npz.{HOST}.{process}.partial" for process in (999999999, os.getpid())
+    )
+    elsewhere, forgotten = (
+        tmp_path / f".{name}.npz.another-host.999999999.partial" for name in ("b", "c")
+    )
+    for path in (dead, living, elsewhere, forgotten):
+        path.touch()
+    os.utime(forgotten, (0, 0))
     remove_leftovers(tmp_path)
-    assert list(tmp_path.iterdir()) == [living]
+    assert {*tmp_path.iterdir()} == {living, elsewhere}
 
 
 # Plans -------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 import json
 import os
+import platform
 import re
+import time
 import typing
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -15,6 +17,9 @@ import numpy as np
 from ontogeny.records import fields_of
 
 R = TypeVar("R")
+
+HOST = re.sub(r"\W", "-", platform.node()) or "unknown"  # several may share a folder
+ABANDONED = 86_400.0  # seconds after which a file that nobody finished is nobody's
 
 
 # Files -------------------------------------------------------------------------------------------
@@ -37,7 +42,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         OSError: The disk is full or may not be written to; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    private = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    private = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.partial")
     try:
         with open(private, "w+b") as file:
             yield file
@@ -49,11 +54,25 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed had not finished writing."""
+    """Remove what processes that were killed had not finished writing.
+
+    Whether a process lives is known on its own machine only; what another machine began and has not
+    touched for a day is taken for left over.
+    """
     for path in folder.glob(".*.partial"):
-        owner = re.search(r"\.(\d+)\.partial$", path.name)
-        if owner and not _is_alive(int(owner[1])):
-            path.unlink(missing_ok=True)
+        owner = re.search(r"\.([^.]+)\.(\d+)\.partial$", path.name)
+        if owner is None:
+            continue
+        with suppress(FileNotFoundError):  # its owner may just have finished
+            here = owner[1] == HOST
+            left = not _is_alive(int(owner[2])) if here else _age(path) > ABANDONED
+            if left:
+                path.unlink()
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written to."""
+    return time.time() - path.stat().st_mtime
 
 
 def _is_alive(process: int) -> bool:

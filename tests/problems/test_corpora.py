@@ -139,17 +139,22 @@ def test_part_of_a_dataset_is_read_from_the_net(tmp_path, monkeypatch):
     assert (part.train == part.end).sum() == 59
     assert (whole.train == whole.end).sum() == 118
     assert part.tokenizer.decode(part.held_out.tolist()) == TEXTS[49]
-    assert {streaming for *_, streaming in asked[:2]} == {True}
-    assert {streaming for *_, streaming in asked[2:]} == {False}
+    assert {streaming for *_, streaming in asked[:3]} == {True}
+    assert {streaming for *_, streaming in asked[3:]} == {False}
     for wrong in ("hub:", "hub:some/texts[:0]", "hub:some/texts[5:]"):
         with pytest.raises(ValueError, match=r"a dataset is hub:NAME"):
             open_corpus(wrong, 300)
 
 
+def part_of(number, letters):
+    """In which part a text is, of parts of so many letters."""
+    return sum(map(len, TEXTS[: number + 1])) // letters
+
+
 @pytest.mark.parametrize("killed_after", [0, 20, 60, 119])
 def test_tokenizing_goes_on_where_it_was_killed(source, tmp_path, monkeypatch, killed_after):
     whole = open_corpus(source, 300)
-    tokenized = []
+    tokenized = set()
 
     def killed(texts):
         for number, text in enumerate(documents(texts)):
@@ -158,25 +163,28 @@ def test_tokenizing_goes_on_where_it_was_killed(source, tmp_path, monkeypatch, k
             yield text
 
     def watched(*arguments):
-        for tokens in encode(*arguments):
-            tokenized.append(tokens)
-            yield tokens
+        for number, tokens, is_last in encode(*arguments):
+            tokenized.add(number)
+            yield number, tokens, is_last
 
     monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "another"))
-    monkeypatch.setattr(corpora, "PART", 50)
-    monkeypatch.setattr(corpora, "TOGETHER", 7)
+    monkeypatch.setattr(corpora, "PART", 10_000)
+    monkeypatch.setattr(corpora, "TOGETHER", 100)
     whole.tokenizer.save(str(tmp_path / "given.json"))
     monkeypatch.setattr(corpora, "documents", killed)
     with pytest.raises(KeyboardInterrupt):
         open_corpus.__wrapped__(source, 300, str(tmp_path / "given.json"))
-    (made,) = (tmp_path / "another" / "corpora").iterdir()
-    assert len(list(made.glob("parts/*.train.bin"))) == killed_after // 50
+    (made,) = (tmp_path / "another" / "corpora").glob("*") if killed_after else (None,)
+    unfinished = part_of(killed_after - 1, 10_000)
+    if made:
+        assert len(list(made.glob("parts/*.train.bin"))) == unfinished
     monkeypatch.setattr(corpora, "documents", documents)
     monkeypatch.setattr(corpora, "encode", watched)
     again = open_corpus.__wrapped__(source, 300, str(tmp_path / "given.json"))
     assert np.array_equal(again.train, whole.train)
     assert np.array_equal(again.held_out, whole.held_out)
-    assert len(tokenized) == len(TEXTS) - killed_after // 50 * 50
+    assert tokenized == {n for n in range(len(TEXTS)) if part_of(n, 10_000) >= unfinished}
+    (made,) = (tmp_path / "another" / "corpora").iterdir()
     assert sorted(path.name for path in made.iterdir()) == sorted(corpora.FILES)
 
 
@@ -195,13 +203,52 @@ def test_two_may_tokenize_side_by_side(source, tmp_path, monkeypatch, when):
                 others.append(open_corpus.__wrapped__(source, 300, tokenizer))
             yield text
 
-    monkeypatch.setattr(corpora, "PART", 50)
-    monkeypatch.setattr(corpora, "TOGETHER", 7)
+    monkeypatch.setattr(corpora, "PART", 10_000)
+    monkeypatch.setattr(corpora, "TOGETHER", 100)
     monkeypatch.setattr(corpora, "documents", overtaken)
     both = open_corpus.__wrapped__(source, 300, tokenizer)
     for one in (both, *others):
         assert np.array_equal(one.train, whole.train)
     assert len(others) == 1
+    (made,) = (tmp_path / "another" / "corpora").iterdir()
+    assert sorted(path.name for path in made.iterdir()) == sorted(corpora.FILES)
+
+
+def test_a_text_that_changes_meanwhile_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    book = tmp_path / "book.txt"
+    book.write_text("".join(TEXTS))
+
+    def changing(texts):
+        yield from documents(texts)
+        book.write_text("another text")
+
+    monkeypatch.setattr(corpora, "documents", changing)
+    with pytest.raises(ValueError, match="changed while it was tokenized"):
+        open_corpus(str(book), 300)
+    assert not list((tmp_path / "cache" / "corpora").iterdir())
+
+
+def test_tokens_that_are_there_need_no_source(source, tmp_path):
+    made = open_corpus(source, 300)
+    (tmp_path / "texts.jsonl").unlink()
+    again = open_corpus(source, 300, known=made.fingerprint)
+    assert np.array_equal(again.train, made.train)
+    with pytest.raises(ValueError, match="there is no text at"):
+        open_corpus(source, 301, known=made.fingerprint)
+
+
+def test_a_long_document_is_tokenized_in_pieces_without_a_seam(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
+    book = tmp_path / "book.txt"
+    book.write_text("".join(f"{text}\n\n  {text} \n" for text in TEXTS))
+    whole = open_corpus(str(book), 300)
+    monkeypatch.setattr(corpora, "TOGETHER", 100)
+    pieces = corpora.pieces_of(book.read_text(), 100)
+    ids = [whole.tokenizer.encode(piece, add_special_tokens=False).ids for piece, _ in pieces]
+    assert len(ids) > 100
+    tokens = [token for some in ids for token in some]
+    assert tokens == [*whole.train.tolist(), *whole.held_out.tolist()][: len(tokens)]
 
 
 def test_the_end_of_a_single_document_is_held_out(tmp_path, monkeypatch):

@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,11 +33,15 @@ WORDS = 1000  # of each length whose last token is predicted
 READ = 500_000  # held-out tokens among which words are looked for
 PIECE = 10_000_000  # tokens whose bigrams are counted at a time
 END = "<|endoftext|>"  # between documents, and first in each row
-TOGETHER = 1000  # documents that are tokenized side by side
-PART = 50_000  # documents that are not tokenized again once they have been
-SAMPLE = 100_000  # documents that a tokenizer is trained on, at most
+TOGETHER = 2_000_000  # letters that are tokenized side by side
+PART = 200_000_000  # letters that are not tokenized again; a tokenizer is trained on the first
 FORMAT = 4  # of the files in the cache
 FILES = ("tokenizer.json", "train.bin", "held_out.bin", "bigrams.npz")
+PARTS = "parts"
+LINE_END = re.compile(r"\S(?=\n)")  # no token of a byte-level BPE goes on after it
+
+
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,31 +114,32 @@ def cache_folder() -> Path:
 
 
 @lru_cache(maxsize=4)
-def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
+def open_corpus(source: str, d_vocab: int, tokenizer: str = "", known: str = "") -> Corpus:
     """A source as tokens; they are made the first time, and memory-mapped after that.
 
     Args:
         source: Which text.
         d_vocab: Tokens in the vocabulary, with the end token.
         tokenizer: The file of a tokenizer, in the format of the library `tokenizers`; by default a
-            byte-level BPE of this size is trained on the text, its first 100,000 documents.
+            byte-level BPE of this size is trained on the text, its first 200 million letters.
+        known: The fingerprint of the text; where its tokens are there, the source is not looked at.
 
     Raises:
-        ValueError: There is no such source or tokenizer, or it has not `d_vocab` tokens.
+        ValueError: There is no such source or tokenizer, it has not `d_vocab` tokens, or the text
+            changed. What was made of such a text is removed.
     """
     given = read_tokenizer(tokenizer) if tokenizer else b""
-    key = hashlib.blake2b(given, digest_size=8)
-    text = fingerprint(source)
-    key.update(f"{FORMAT} {text} {d_vocab}".encode())
-    folder = cache_folder() / key.hexdigest()
+
+    def folder_of(text: str) -> Path:
+        key = hashlib.blake2b(given, digest_size=8)
+        key.update(f"{FORMAT} {text} {d_vocab}".encode())
+        return cache_folder() / key.hexdigest()
+
+    text = known if known and is_whole(folder_of(known)) else fingerprint(source)
+    folder = folder_of(text)
     if not is_whole(folder):
-        for place in (folder, folder / "parts"):
-            remove_leftovers(place)
-        try:
-            write_tokens(source, d_vocab, given, folder)
-        except FileNotFoundError:
-            if not is_whole(folder):  # else another process has put the parts together
-                raise
+        make_tokens(source, d_vocab, given, text, folder)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)  # another process may be writing there
     tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
     try:
         return Corpus(
@@ -151,6 +156,22 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "") -> Corpus:
 def is_whole(folder: Path) -> bool:
     """Whether all files of a text are there."""
     return all((folder / name).exists() for name in FILES)
+
+
+def make_tokens(source: str, d_vocab: int, given: bytes, text: str, folder: Path) -> None:
+    """Tokenize a source whose fingerprint is known; a text that is refused leaves nothing."""
+    for place in (folder, folder / PARTS):
+        remove_leftovers(place)
+    try:
+        write_tokens(source, d_vocab, given, folder)
+        if fingerprint(source) != text:
+            raise ValueError(f"{source} changed while it was tokenized; start again")
+    except FileNotFoundError:
+        if not is_whole(folder):  # else another process has put the parts together
+            raise
+    except ValueError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def read_tokenizer(path: str) -> bytes:
@@ -201,9 +222,11 @@ def made_tokenizer(source: str, d_vocab: int, given: bytes, path: Path) -> Token
 
 def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
     """Tokenize a source into files, each whole or not at all; parts done before stay done."""
+    if not any(documents(source)):
+        raise ValueError(f"there is no text in {source!r}")
     tokenizer = made_tokenizer(source, d_vocab, given, folder / "tokenizer.json")
     kind = np.min_scalar_type(d_vocab)
-    parts = folder / "parts"
+    parts = folder / PARTS
     number = write_parts(source, tokenizer, kind, parts)
     with whole_file(folder / "train.bin") as train, whole_file(folder / "held_out.bin") as held_out:
         for part in range(number):
@@ -213,42 +236,81 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
         # Few documents, such as one book, or short ones held out: the end of the text is too.
         if held_out.tell() * 2 * HELD_OUT < train.tell():
             move_end(train, held_out, kind.itemsize)
-        if not train.tell():
-            raise ValueError(f"there is no text in {source!r}")
     with whole_file(folder / "bigrams.npz") as file:
         sparse.save_npz(file, count_bigrams(np.memmap(folder / "train.bin", kind, "r"), d_vocab))
-    shutil.rmtree(parts, ignore_errors=True)  # another process may be about to write there
 
 
 def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder: Path) -> int:
     """Tokenize the parts of a source that have not been yet; how many parts it has."""
-    end = tokenizer.token_to_id(END)
-    part = next(part for part in itertools.count() if not files_of_part(folder, part)[0].exists())
-    texts = itertools.islice(documents(source), part * PART, None)
-    total = count_documents(source)
-    with progress("tokenizing", total, min(part * PART, total)) as advance:
-        rest = encode(tokenizer, texts, advance)
-        while (first := next(rest, None)) is not None:
-            train_file, held_out_file = files_of_part(folder, part)
+    end = np.array([tokenizer.token_to_id(END)], dtype=kind)
+    number = 0
+    with progress("tokenizing", count_documents(source)) as advance:
+        for part in in_groups(enumerate(documents(source)), PART):
+            train_file, held_out_file = files_of_part(folder, number)
+            number += 1
+            if train_file.exists():
+                advance(sum(1 for _ in part))
+                continue
             # What is opened first appears last: where it is, both are.
             with whole_file(train_file) as train, whole_file(held_out_file) as held_out:
-                for place, ids in enumerate(
-                    itertools.chain([first], itertools.islice(rest, PART - 1))
-                ):
+                for place, tokens, is_last in encode(tokenizer, part):
                     file = held_out if place % HELD_OUT == HELD_OUT - 1 else train
-                    file.write(np.array([*ids, end], dtype=kind).tobytes())
-            part += 1
-    return part
+                    file.write(np.array(tokens, dtype=kind).tobytes())
+                    if is_last:
+                        file.write(end.tobytes())
+                        advance(1)
+    return number
 
 
 def encode(
-    tokenizer: Tokenizer, texts: Iterator[str], advance: Callable[[int], None]
-) -> Iterator[list[int]]:
-    """The tokens of each text, some texts side by side, telling how many have been taken."""
-    while some := list(itertools.islice(texts, TOGETHER)):
-        for one in tokenizer.encode_batch(some, add_special_tokens=False):
-            yield one.ids
-        advance(len(some))
+    tokenizer: Tokenizer, numbered: Iterable[tuple[int, str]]
+) -> Iterator[tuple[int, list[int], bool]]:
+    """The tokens of each document, a long one in pieces: number, tokens, whether they are its last.
+
+    Documents need a hundred times their size while they are tokenized, so few are at once.
+    """
+    pieces = (
+        (number, piece, is_last)
+        for number, text in numbered
+        for piece, is_last in pieces_of(text, TOGETHER)
+    )
+    for some in map(list, in_groups(pieces, TOGETHER)):
+        texts = [piece for _, piece, _ in some]
+        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for (number, _, is_last), one in zip(some, encoded, strict=True):
+            yield number, one.ids, is_last
+
+
+def pieces_of(text: str, length: int) -> Iterator[tuple[str, bool]]:
+    r"""A text, cut at ends of lines into pieces of about some length; whether each is the last.
+
+    Examples:
+        >>> list(pieces_of("one\ntwo\nthree\n", 2))
+        [('one', False), ('\ntwo', False), ('\nthree', False), ('\n', True)]
+    """
+    start = 0
+    while match := LINE_END.search(text, start + length):
+        yield text[start : match.end()], False
+        start = match.end()
+    yield text[start:], True
+
+
+def in_groups(items: Iterable[T], letters: int) -> Iterator[Iterator[T]]:
+    """Consecutive items of number and text, each group of about so many letters.
+
+    Examples:
+        >>> [list(some) for some in in_groups([(0, "ab"), (1, "c"), (2, "def")], 3)]
+        [[(0, 'ab')], [(1, 'c')], [(2, 'def')]]
+    """
+    total = 0
+
+    def group_of(item: T) -> int:
+        nonlocal total
+        total += len(item[1])
+        return total // letters
+
+    for _, some in itertools.groupby(items, group_of):
+        yield some
 
 
 def files_of_part(folder: Path, part: int) -> tuple[Path, Path]:
@@ -267,7 +329,7 @@ def move_end(source: IO[bytes], target: IO[bytes], width: int) -> None:
 
 
 def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
-    """A byte-level BPE with a given number of tokens, of the first documents, end token last."""
+    """A byte-level BPE with a given number of tokens, of the first part; end token last."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -276,7 +338,9 @@ def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(itertools.islice(documents(source), SAMPLE), trainer)
+    first = next(in_groups(enumerate(documents(source)), PART))
+    pieces = (piece for _, text in first for piece, _ in pieces_of(text, TOGETHER))
+    tokenizer.train_from_iterator(pieces, trainer)
     tokenizer.add_special_tokens([END])
     return tokenizer
 

@@ -28,7 +28,7 @@ class Language:
 
     Attributes:
         corpus: The text, as in `ontogeny.problems.texts`; the trigger-bigram language if empty.
-        fingerprint: Of the text; if given, it must not have changed.
+        fingerprint: Of the text; if given, it must not have changed, unless its tokens are there.
         tokenizer: The file of its tokenizer; by default one is trained on the text.
         d_vocab: Tokens in the vocabulary.
         n_ctx: Tokens in a row.
@@ -100,8 +100,9 @@ def source_of(setting: Language) -> Source:
             one to test on.
     """
     if setting.corpus:
-        corpus = open_corpus(setting.corpus, setting.d_vocab, setting.tokenizer)
-        if setting.fingerprint not in ("", corpus.fingerprint):
+        known = setting.fingerprint
+        corpus = open_corpus(setting.corpus, setting.d_vocab, setting.tokenizer, known)
+        if known not in ("", corpus.fingerprint):
             raise ValueError(f"{setting.corpus} is not the text that it was when this run began")
         pieces = {
             name: rows_of(tokens, setting.n_ctx, f"the {name} part of {setting.corpus}")
