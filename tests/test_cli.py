@@ -480,9 +480,9 @@ def test_a_text_reaches_the_plan(monkeypatch, tmp_path):
         return tiny(size, seed, device)
 
     monkeypatch.setitem(presets.SYSTEMS, "language", planned)
-    words = ["--folder", tmp_path / "run", "--corpus", "a.txt", "--tokenizer", "b.json"]
+    words = ["--folder", tmp_path / "run", "--corpus", "a.txt", "--d-vocab", 300]
     assert command("train", "language", "--preset", "paper", *words) == 0
-    assert texts == [("paper", {"corpus": "a.txt", "tokenizer": "b.json"})]
+    assert texts == [("paper", {"corpus": "a.txt", "d_vocab": 300})]
 
 
 def test_runs_of_one_problem_go_onto_one_page(finished, tmp_path, capfd):

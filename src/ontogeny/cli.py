@@ -94,6 +94,8 @@ class Recipe:
     "Language only, standard and paper: a text, as a file or folder of .txt or .jsonl, or hub:NAME."
     tokenizer: str | None = None
     "Language only: the file of the text's tokenizer; by default one is trained on the text."
+    d_vocab: int | None = None
+    "Language only: how many tokens that tokenizer has; by default 1,024 and 5,000."
     start: str | None = None
     "Superposition only: the critical point that training begins near, such as 4++."
 
@@ -105,14 +107,15 @@ class Recipe:
         """
         from ontogeny.presets import SYSTEMS
 
-        own = {"corpus": self.corpus, "tokenizer": self.tokenizer, "start": self.start}
-        given = {name: value for name, value in own.items() if value is not None}
-        for name in given:
+        own = ("corpus", "tokenizer", "d_vocab", "start")
+        given = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        for name, value in given.items():
+            option = f"--{name}".replace("_", "-")
             owner = "superposition" if name == "start" else "language"
             if system != owner:
-                raise ValueError(f"--{name} is for {owner}, not for {system}")
-            if not given[name]:
-                raise ValueError(f"--{name} must not be empty")
+                raise ValueError(f"{option} is for {owner}, not for {system}")
+            if value == "":
+                raise ValueError(f"{option} must not be empty")
         plan = SYSTEMS[system](self.preset, self.seed, self.device, **given)
         return replace(plan, training=replace(plan.training, mixed_precision=self.mixed_precision))
 

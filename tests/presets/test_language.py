@@ -22,7 +22,7 @@ def book(tmp_path, monkeypatch):
     """A small text, and a cache of its own."""
     monkeypatch.setenv("ONTOGENY_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "book.txt"
-    path.write_text("the cat sat on the mat, and the dog sat on the cat. " * 3000)
+    path.write_text("the cat sat on the mat, and the dog sat on the cat. " * 6000)
     return path
 
 
@@ -79,6 +79,20 @@ def test_a_text_is_found_from_other_folders_too(book, tokenizer, monkeypatch, tm
     plan = plan_language("standard", 0, corpus="book.txt", tokenizer="tokenizer.json")
     assert plan.problem.settings["corpus"] == str(book)
     assert "book" in plan.title
+
+
+def test_a_trained_tokenizer_has_as_many_tokens_as_asked_for(book, tokenizer):
+    plan = plan_language("standard", 0, corpus=str(book), d_vocab=275)
+    assert plan.problem.settings["d_vocab"] == 275
+    with pytest.raises(ValueError, match="as many tokens as it has"):
+        plan_language("standard", 0, corpus=str(book), tokenizer=str(tokenizer), d_vocab=275)
+
+
+def test_the_paper_says_what_differs_from_the_papers_text(book, tokenizer):
+    (elsewhere,) = made("paper", book, tokenizer).notes
+    assert "The paper's settings on another corpus" in elsewhere
+    plan = plan_language("paper", 0, corpus=str(book), d_vocab=275)
+    assert "The tokenizer was trained on the text" in plan.notes[1]
 
 
 def test_quick_takes_no_text(book):

@@ -113,6 +113,10 @@ def test_texts_too_short_are_refused_before_training(tmp_path, monkeypatch):
     short.write_text("in the beginning " * 100)
     with pytest.raises(ValueError, match=r"makes [0-9]+ tokens and cannot make 1024"):
         language(corpus=str(short), d_vocab=1024)
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    with pytest.raises(ValueError, match="there is no text in"):
+        language(corpus=str(empty), d_vocab=1024)
     with pytest.raises(ValueError, match=r"the held-out part of .* too few for a row of 512"):
         language(corpus=str(short), d_vocab=258, n_ctx=512)
 

@@ -107,6 +107,8 @@ def test_induction_is_a_bigram_seen_before():
     ("settings", "words"),
     [
         ({"sites": 0}, "sites must be 1 to 63"),
+        ({"sites": -1}, "sites must be a whole number, 0 or more"),
+        ({"d_model": True}, "d_model must be a whole number"),
         ({"triggers": 40}, "there can be 0 to 31 triggers"),
         ({"sharpness": -1.0}, "sharpness must be at least 0"),
         ({"n_heads": 3}, "3 heads do not divide"),

@@ -33,7 +33,12 @@ SCORES = (
 
 
 def plan_language(
-    size: Size, seed: int, device: str = "cpu", corpus: str = "", tokenizer: str = ""
+    size: Size,
+    seed: int,
+    device: str = "cpu",
+    corpus: str = "",
+    tokenizer: str = "",
+    d_vocab: int = 0,
 ) -> Plan:
     """The attention-only language model.
 
@@ -43,18 +48,23 @@ def plan_language(
         device: Where to train.
         corpus: The text, as in `ontogeny.problems.texts`; the speeches by default.
         tokenizer: The file of its tokenizer; by default one is trained on the text.
+        d_vocab: How many tokens that one has; by default as many as the preset says.
 
     Raises:
-        ValueError: The quick preset is given a text, or the tokenizer's file holds none.
+        ValueError: The quick preset is given a text, the tokenizer's file holds none, or it is
+            asked for another number of tokens.
     """
     if size == "quick":
-        if corpus or tokenizer:
+        if corpus or tokenizer or d_vocab:
             raise ValueError(
                 "the quick preset has a language of its own; give a text to standard or paper"
             )
         return _quick(seed, device)
     make = {"standard": _standard, "paper": _paper}[size]
-    return make(seed, device, _address(corpus) or SPEECHES, _address(tokenizer))
+    if tokenizer and d_vocab:
+        raise ValueError("a tokenizer has as many tokens as it has; do not ask for d_vocab too")
+    tokens = size_of_tokenizer(tokenizer) if tokenizer else d_vocab
+    return make(seed, device, _address(corpus) or SPEECHES, _address(tokenizer), tokens)
 
 
 def _address(source: str) -> str:
@@ -107,11 +117,11 @@ def _quick(seed: int, device: str) -> Plan:
     return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 
 
-def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
+def _standard(seed: int, device: str, corpus: str, tokenizer: str, d_vocab: int) -> Plan:
     problem = language(
         corpus=corpus,
         tokenizer=tokenizer,
-        d_vocab=size_of_tokenizer(tokenizer) if tokenizer else 1024,
+        d_vocab=d_vocab or 1024,
         n_ctx=256,
         n_heads=4,
         d_model=128,
@@ -153,11 +163,11 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
     return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 
 
-def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
+def _paper(seed: int, device: str, corpus: str, tokenizer: str, d_vocab: int) -> Plan:
     problem = language(
         corpus=corpus,
         tokenizer=tokenizer,
-        d_vocab=size_of_tokenizer(tokenizer) if tokenizer else 5000,
+        d_vocab=d_vocab or 5000,
         n_ctx=1024,
         n_heads=8,
         d_model=256,
@@ -197,7 +207,11 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str) -> Plan:
         f"The paper's settings on another corpus, {_title(corpus)}: its own is a part of the "
         f"Pile, which must be downloaded (--corpus {PILE})."
     )
-    notes = (elsewhere,) * (corpus != PILE)
+    own = (
+        "The tokenizer was trained on the text; the paper's, TinyStories-tokenizer-5k, is that of "
+        "GPT-2 cut to 5,000 tokens (--tokenizer)."
+    )
+    notes = (elsewhere,) * (not corpus.startswith(PILE)) + (own,) * (not tokenizer)
     title = f"Attention-only language model, the paper's settings on {_title(corpus)}, seed {seed}"
     return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 

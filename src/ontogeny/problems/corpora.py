@@ -210,7 +210,7 @@ def made_tokenizer(source: str, d_vocab: int, given: bytes, path: Path) -> Token
     made.no_padding()
     size = made.get_vocab_size()
     if size != d_vocab and not given:
-        raise ValueError(f"{source} makes {size} tokens and cannot make {d_vocab}")
+        raise ValueError(f"{source} makes {size} tokens and cannot make {d_vocab} (--d-vocab)")
     if size != d_vocab:
         raise ValueError(f"the tokenizer has {size} tokens and must have {d_vocab}")
     if made.token_to_id(END) is None:

@@ -57,10 +57,11 @@ class Language:
     sites: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("d_vocab", "n_ctx", "n_layers", "n_heads", "d_model"):
+        counts = dict.fromkeys(("d_vocab", "n_ctx", "n_layers", "n_heads", "d_model"), 1)
+        for name, least in {**counts, "triggers": 0, "sites": 0, "table_seed": 0}.items():
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number, 1 or more, not {value}")
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} must be a whole number, {least} or more, not {value}")
         if not self.corpus and (self.tokenizer or self.fingerprint):
             raise ValueError("a tokenizer and a fingerprint are of a text, and there is no corpus")
         if self.n_ctx < 8:
