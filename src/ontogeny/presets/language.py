@@ -75,7 +75,7 @@ def _address(source: str) -> str:
 
 def _quick(seed: int, device: str) -> Plan:
     problem = language(
-        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.75, sites=4
+        d_vocab=20, n_ctx=48, n_heads=8, triggers=3, sharpness=1.5, second_order=2.75, sites=40
     )
     training = Training(
         steps=3000,
@@ -103,8 +103,8 @@ def _quick(seed: int, device: str) -> Plan:
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 24, 20)),
         (measure_metrics, Metrics(examples=512), steps),
-        (record_outputs, FixedBatch(examples=256), steps),
-        (record_references, FixedBatch(examples=256), steps[:1]),
+        (record_outputs, FixedBatch(examples=250), steps),
+        (record_references, FixedBatch(examples=250), steps[:1]),
         (record_passages, FixedBatch(examples=6), steps),
     )
     notes = (
