@@ -19,6 +19,8 @@ from ontogeny.records import Curve, Evidence, Milestone, Stage
 MOVED = 5.0
 # A change of less than this share of the whole range of a curve is no movement, however precise.
 FINEST = 0.01
+# Metrics see one sample at all checkpoints, so that most of its error is no error of a change.
+SHARED = 2.5
 # How many curves are named for each stage.
 MOST = 3
 # A curve with more items is a table to look up, such as one row for each head and position.
@@ -67,10 +69,11 @@ def explain_stages(
 ) -> tuple[Stage, ...]:
     """The stages with what moved most in each of them.
 
-    The standard error of a change is √2 times the noise of the curve: its standard error, or how
-    far its values lie from the lines through their neighbours if that is more, but at least 1 % of
-    its range, outliers apart. Of a curve of several items only the one that moved most is named; a
-    curve of more than 32 items is passed over.
+    The standard error of a change is √2 times the noise of the curve: how far its values lie from
+    the lines through their neighbours, outliers apart, but at least 1 % of its range, and two
+    fifths of its standard errors, since the sample behind them is the same at all checkpoints. Of a
+    curve of several items only the one that moved most is named; a curve of more than 32 items is
+    passed over.
 
     Args:
         stages: As found.
@@ -175,8 +178,8 @@ def compare(milestones: Sequence[Milestone], turns: Iterable[Turn]) -> tuple[Mil
 def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
     """How far the values of each item may be off, typically.
 
-    How far they lie from the lines through their neighbours, or their standard error, whichever is
-    more; at least a share of the way of the curve. Single values far off count for neither.
+    How far they lie from the lines through their neighbours; at least a part of their standard
+    error, and a share of the way of the curve. Single values far off count for neither.
     """
     items = [_finite(curve, k) for k in range(len(curve.items))]
     roughness = [scatter(x, rows) if len(x) >= FEWEST_POINTS else np.nan for x, rows in items]
@@ -185,7 +188,7 @@ def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
         np.median(some[finite]) if finite.any() else 0.0
         for some, finite in zip(curve.stderr.T, known.T, strict=True)
     ]
-    return np.maximum(np.maximum(roughness, errors), FINEST * _way(curve))
+    return np.maximum(np.maximum(roughness, np.array(errors) / SHARED), FINEST * _way(curve))
 
 
 def _way(curve: Curve) -> float:
