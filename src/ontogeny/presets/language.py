@@ -102,7 +102,7 @@ def _quick(seed: int, device: str) -> Plan:
     )
     measurements: tuple[Measurement, ...] = (
         (sample_chains, sampler, spread(steps, 24, 20)),
-        (measure_metrics, Metrics(examples=512), steps),
+        (measure_metrics, Metrics(examples=256), steps),
         (record_outputs, FixedBatch(examples=250), steps),
         (record_references, FixedBatch(examples=250), steps[:1]),
         (record_passages, FixedBatch(examples=6), steps),
