@@ -53,7 +53,7 @@ class Plan:
         training: How.
         measurements: Each probe, its settings, and the steps it is applied at.
         scores: The metrics that say most plainly what formed; where they move, they are named
-            first, in this order.
+            first.
         refined: Chains beside those, on other data or of some weights only, and at which steps.
     """
 

@@ -192,10 +192,14 @@ def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
 
 
 def _way(curve: Curve) -> float:
-    """The range of the item with the largest range: items have one unit."""
+    """The range of the item with the largest range: items have one unit.
+
+    Outliers do not count, nor do the ends, unless there is nothing else; 1 if nothing moves at all.
+    """
     items = [_finite(curve, k) for k in range(len(curve.items))]
     ranges = [np.ptp(running_median(rows)[1:-1]) for _, rows in items if len(rows) > 2]
-    return float(max([*ranges, np.finfo(float).tiny]))
+    whole = [np.ptp(rows) for _, rows in items if len(rows)]
+    return float(max(ranges, default=0.0) or max(whole, default=0.0) or 1.0)
 
 
 def _finite(

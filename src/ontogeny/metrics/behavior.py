@@ -52,7 +52,7 @@ def ratio(above: Estimate, below: Estimate) -> Estimate:
     r"""One independent estimate over another, $r = x / y$.
 
     The standard error is that of the linearization,
-    $\mathrm{stderr}(r) = \lvert r \rvert \sqrt{(\sigma_x / x)^2 + (\sigma_y / y)^2}$.
+    $\mathrm{stderr}(r) = \sqrt{\sigma_x^2 + r^2 \sigma_y^2} \,/\, \lvert y \rvert$.
 
     Args:
         above: The estimate $x$ and its standard error $\sigma_x$.
@@ -67,8 +67,8 @@ def ratio(above: Estimate, below: Estimate) -> Estimate:
         Estimate(values=tensor(3.), stderr=tensor(0.1500))
     """
     values = above.values / below.values
-    relative = (above.stderr / above.values).square() + (below.stderr / below.values).square()
-    return Estimate(values, values.abs() * relative.sqrt())
+    variance = above.stderr.square() + (values * below.stderr).square()
+    return Estimate(values, variance.sqrt() / below.values.abs())
 
 
 def squared_errors(

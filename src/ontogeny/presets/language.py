@@ -38,7 +38,7 @@ def plan_language(
     device: str = "cpu",
     corpus: str = "",
     tokenizer: str = "",
-    d_vocab: int = 0,
+    d_vocab: int | None = None,
 ) -> Plan:
     """The attention-only language model.
 
@@ -55,16 +55,19 @@ def plan_language(
             asked for another number of tokens.
     """
     if size == "quick":
-        if corpus or tokenizer or d_vocab:
+        if corpus or tokenizer or d_vocab is not None:
             raise ValueError(
                 "the quick preset has a language of its own; give a text to standard or paper"
             )
         return _quick(seed, device)
     make = {"standard": _standard, "paper": _paper}[size]
-    if tokenizer and d_vocab:
+    if tokenizer and d_vocab is not None:
         raise ValueError("a tokenizer has as many tokens as it has; do not ask for d_vocab too")
-    tokens = size_of_tokenizer(tokenizer) if tokenizer else d_vocab
-    return make(seed, device, _address(corpus) or SPEECHES, _address(tokenizer), tokens)
+    if tokenizer:
+        d_vocab = size_of_tokenizer(tokenizer)
+    elif d_vocab is None:
+        d_vocab = {"standard": 1024, "paper": 5000}[size]
+    return make(seed, device, _address(corpus) or SPEECHES, _address(tokenizer), d_vocab)
 
 
 def _address(source: str) -> str:
@@ -121,7 +124,7 @@ def _standard(seed: int, device: str, corpus: str, tokenizer: str, d_vocab: int)
     problem = language(
         corpus=corpus,
         tokenizer=tokenizer,
-        d_vocab=d_vocab or 1024,
+        d_vocab=d_vocab,
         n_ctx=256,
         n_heads=4,
         d_model=128,
@@ -167,7 +170,7 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str, d_vocab: int) ->
     problem = language(
         corpus=corpus,
         tokenizer=tokenizer,
-        d_vocab=d_vocab or 5000,
+        d_vocab=d_vocab,
         n_ctx=1024,
         n_heads=8,
         d_model=256,
@@ -211,7 +214,8 @@ def _paper(seed: int, device: str, corpus: str, tokenizer: str, d_vocab: int) ->
         "The tokenizer was trained on the text; the paper's, TinyStories-tokenizer-5k, is that of "
         "GPT-2 cut to 5,000 tokens (--tokenizer)."
     )
-    notes = (elsewhere,) * (not corpus.startswith(PILE)) + (own,) * (not tokenizer)
+    is_papers = corpus.partition("[")[0] == PILE
+    notes = (elsewhere,) * (not is_papers) + (own,) * (not tokenizer)
     title = f"Attention-only language model, the paper's settings on {_title(corpus)}, seed {seed}"
     return Plan(title, notes, "LM", problem, training, measurements, SCORES)
 

@@ -38,7 +38,7 @@ PART = 200_000_000  # letters that are not tokenized again; a tokenizer is train
 FORMAT = 4  # of the files in the cache
 FILES = ("tokenizer.json", "train.bin", "held_out.bin", "bigrams.npz")
 PARTS = "parts"
-LINE_END = re.compile(r"\S(?=\n)")  # no token of a byte-level BPE goes on after it
+WORD_END = re.compile(r"\S(?=[ \t\r\n])")  # no token of a byte-level BPE goes on there
 
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -126,24 +126,26 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "", known: str = "")
 
     Raises:
         ValueError: There is no such source or tokenizer, it has not `d_vocab` tokens, or the text
-            changed. What was made of such a text is removed.
+            is not the one that is known, or changed while it was tokenized.
     """
     given = read_tokenizer(tokenizer) if tokenizer else b""
 
-    def folder_of(text: str) -> Path:
+    def folder_of(content: str) -> Path:
         key = hashlib.blake2b(given, digest_size=8)
-        key.update(f"{FORMAT} {text} {d_vocab}".encode())
+        key.update(f"{FORMAT} {content} {d_vocab}".encode())
         return cache_folder() / key.hexdigest()
 
-    text = known if known and is_whole(folder_of(known)) else fingerprint(source)
-    folder = folder_of(text)
+    content = known if known and is_whole(folder_of(known)) else fingerprint(source)
+    if known not in ("", content):
+        raise ValueError(f"{source} is not the text that it was when this run began")
+    folder = folder_of(content)
     if not is_whole(folder):
-        make_tokens(source, d_vocab, given, text, folder)
+        make_tokens(source, d_vocab, given, content, folder)
     shutil.rmtree(folder / PARTS, ignore_errors=True)  # another process may be writing there
     tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
     try:
         return Corpus(
-            fingerprint=text,
+            fingerprint=content,
             tokenizer=Tokenizer.from_file(str(tokenizer_file)),
             train=np.memmap(train, np.min_scalar_type(d_vocab), mode="r"),
             held_out=np.memmap(held_out, np.min_scalar_type(d_vocab), mode="r"),
@@ -158,20 +160,15 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in FILES)
 
 
-def make_tokens(source: str, d_vocab: int, given: bytes, text: str, folder: Path) -> None:
-    """Tokenize a source whose fingerprint is known; a text that is refused leaves nothing."""
+def make_tokens(source: str, d_vocab: int, given: bytes, content: str, folder: Path) -> None:
+    """Tokenize a source whose fingerprint is known, unless another process is faster."""
     for place in (folder, folder / PARTS):
         remove_leftovers(place)
     try:
-        write_tokens(source, d_vocab, given, folder)
-        if fingerprint(source) != text:
-            raise ValueError(f"{source} changed while it was tokenized; start again")
+        write_tokens(source, d_vocab, given, content, folder)
     except FileNotFoundError:
         if not is_whole(folder):  # else another process has put the parts together
             raise
-    except ValueError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def read_tokenizer(path: str) -> bytes:
@@ -220,8 +217,11 @@ def made_tokenizer(source: str, d_vocab: int, given: bytes, path: Path) -> Token
     return made
 
 
-def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
-    """Tokenize a source into files, each whole or not at all; parts done before stay done."""
+def write_tokens(source: str, d_vocab: int, given: bytes, content: str, folder: Path) -> None:
+    """Tokenize a source into files, each whole or not at all; parts done before stay done.
+
+    The last of them is written only if the text is still the same: else there are none.
+    """
     if not any(documents(source)):
         raise ValueError(f"there is no text in {source!r}")
     tokenizer = made_tokenizer(source, d_vocab, given, folder / "tokenizer.json")
@@ -236,6 +236,9 @@ def write_tokens(source: str, d_vocab: int, given: bytes, folder: Path) -> None:
         # Few documents, such as one book, or short ones held out: the end of the text is too.
         if held_out.tell() * 2 * HELD_OUT < train.tell():
             move_end(train, held_out, kind.itemsize)
+    if fingerprint(source) != content:
+        shutil.rmtree(folder)
+        raise ValueError(f"{source} changed while it was tokenized; start again")
     with whole_file(folder / "bigrams.npz") as file:
         sparse.save_npz(file, count_bigrams(np.memmap(folder / "train.bin", kind, "r"), d_vocab))
 
@@ -245,16 +248,16 @@ def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder
     end = np.array([tokenizer.token_to_id(END)], dtype=kind)
     number = 0
     with progress("tokenizing", count_documents(source)) as advance:
-        for part in in_groups(enumerate(documents(source)), PART):
+        for part in in_groups(pieces_of(documents(source)), PART):
             train_file, held_out_file = files_of_part(folder, number)
             number += 1
             if train_file.exists():
-                advance(sum(1 for _ in part))
+                advance(sum(is_last for *_, is_last in part))
                 continue
             # What is opened first appears last: where it is, both are.
             with whole_file(train_file) as train, whole_file(held_out_file) as held_out:
-                for place, tokens, is_last in encode(tokenizer, part):
-                    file = held_out if place % HELD_OUT == HELD_OUT - 1 else train
+                for document, tokens, is_last in encode(tokenizer, part):
+                    file = held_out if document % HELD_OUT == HELD_OUT - 1 else train
                     file.write(np.array(tokens, dtype=kind).tobytes())
                     if is_last:
                         file.write(end.tobytes())
@@ -263,36 +266,35 @@ def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder
 
 
 def encode(
-    tokenizer: Tokenizer, numbered: Iterable[tuple[int, str]]
+    tokenizer: Tokenizer, pieces: Iterable[tuple[int, str, bool]]
 ) -> Iterator[tuple[int, list[int], bool]]:
-    """The tokens of each document, a long one in pieces: number, tokens, whether they are its last.
+    """The tokens of each piece, with its document's number and whether it is the last.
 
-    Documents need a hundred times their size while they are tokenized, so few are at once.
+    Text needs a hundred times its size while it is tokenized, so little is at once.
     """
-    pieces = (
-        (number, piece, is_last)
-        for number, text in numbered
-        for piece, is_last in pieces_of(text, TOGETHER)
-    )
     for some in map(list, in_groups(pieces, TOGETHER)):
         texts = [piece for _, piece, _ in some]
         encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        for (number, _, is_last), one in zip(some, encoded, strict=True):
-            yield number, one.ids, is_last
+        for (document, _, is_last), one in zip(some, encoded, strict=True):
+            yield document, one.ids, is_last
 
 
-def pieces_of(text: str, length: int) -> Iterator[tuple[str, bool]]:
-    r"""A text, cut at ends of lines into pieces of about some length; whether each is the last.
+def pieces_of(texts: Iterable[str]) -> Iterator[tuple[int, str, bool]]:
+    """Documents, long ones in pieces that end with a word.
+
+    Yields:
+        The number of a document, a piece of it, and whether it is the last.
 
     Examples:
-        >>> list(pieces_of("one\ntwo\nthree\n", 2))
-        [('one', False), ('\ntwo', False), ('\nthree', False), ('\n', True)]
+        >>> list(pieces_of(["one", "two three"]))
+        [(0, 'one', True), (1, 'two three', True)]
     """
-    start = 0
-    while match := LINE_END.search(text, start + length):
-        yield text[start : match.end()], False
-        start = match.end()
-    yield text[start:], True
+    for document, text in enumerate(texts):
+        start = 0
+        while match := WORD_END.search(text, start + TOGETHER):
+            yield document, text[start : match.end()], False
+            start = match.end()
+        yield document, text[start:], True
 
 
 def in_groups(items: Iterable[T], letters: int) -> Iterator[Iterator[T]]:
@@ -338,9 +340,8 @@ def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    first = next(in_groups(enumerate(documents(source)), PART))
-    pieces = (piece for _, text in first for piece, _ in pieces_of(text, TOGETHER))
-    tokenizer.train_from_iterator(pieces, trainer)
+    first = next(in_groups(pieces_of(documents(source)), PART))
+    tokenizer.train_from_iterator((piece for _, piece, _ in first), trainer)
     tokenizer.add_special_tokens([END])
     return tokenizer
 
