@@ -12,6 +12,9 @@ from ontogeny.probes import (
 from ontogeny.problems import regression
 from ontogeny.training import Training, checkpoint_steps, spread
 
+SCORES = ("icl_score", "distance_to_ridge", "prediction_norm")
+"""Whether the network predicts from its context, as ridge regression would, or not at all."""
+
 
 def plan_regression(size: Size, seed: int, device: str = "cpu") -> Plan:
     """The in-context regression transformer."""
@@ -39,7 +42,7 @@ def _quick(seed: int, device: str) -> Plan:
         "This run is short: it is meant to show the method in minutes. Stages are numbered as they "
         "are found; the first two are the paper's LR1 and LR2.",
     )
-    return Plan(_title("quick", seed), notes, "LR", regression(), training, measurements)
+    return Plan(_title("quick", seed), notes, "LR", regression(), training, measurements, SCORES)
 
 
 def _standard(seed: int, device: str) -> Plan:
@@ -64,7 +67,7 @@ def _standard(seed: int, device: str) -> Plan:
         "The localization is ten times the paper's, so that chains stay near the checkpoint and "
         "arrive within their burn-in; the height of the learning coefficient is not the paper's.",
     )
-    return Plan(_title("standard", seed), notes, "LR", regression(), training, measurements)
+    return Plan(_title("standard", seed), notes, "LR", regression(), training, measurements, SCORES)
 
 
 def _paper(seed: int, device: str) -> Plan:
@@ -93,7 +96,7 @@ def _paper(seed: int, device: str) -> Plan:
         "sequences, and the checkpoint's own loss is measured on the minibatches of every 50th "
         "draw.",
     )
-    return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements)
+    return Plan(_title("paper", seed), notes, "LR", regression(), training, measurements, SCORES)
 
 
 def _title(size: Size, seed: int) -> str:
