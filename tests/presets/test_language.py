@@ -9,7 +9,7 @@ from ontogeny.plans import plan_as_json
 from ontogeny.presets import plan_language
 from ontogeny.probes import measure_metrics, record_outputs, sample_chains
 from ontogeny.problems import check_problem, untrained
-from ontogeny.problems.corpora import train_tokenizer
+from ontogeny.problems.tokenizing import train_tokenizer
 from ontogeny.training import checkpoint_steps
 
 

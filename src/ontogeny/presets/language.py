@@ -15,8 +15,8 @@ from ontogeny.probes import (
     sample_chains,
 )
 from ontogeny.problems import language
-from ontogeny.problems.corpora import size_of_tokenizer
 from ontogeny.problems.texts import SPEECHES
+from ontogeny.problems.tokenizing import size_of_tokenizer
 from ontogeny.training import Training, checkpoint_steps, spread
 
 PILE = "hub:stanford-crfm/DSIR-filtered-pile-50M"

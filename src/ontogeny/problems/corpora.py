@@ -1,47 +1,32 @@
-"""Text as rows of tokens: a tokenizer, and token arrays that are made once.
+"""Text as rows of tokens: what is drawn from it, and what is known of it.
 
-The documents of a text (`ontogeny.problems.texts`) are tokenized once, some at a time, into files
-under a cache folder whose name is a hash of the content and the tokenizer, and are memory-mapped
-after that. One document in fifty is held out, whole.
+The tokens are made once (`ontogeny.problems.tokenizing`) and are memory-mapped after that.
 """
 
-import hashlib
-import itertools
-import os
 import re
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 from scipy import sparse
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from ontogeny.problems.texts import count_documents, documents, fingerprint
-from ontogeny.progress import progress
-from ontogeny.storage import remove_leftovers, whole_file
+from ontogeny.problems.texts import fingerprint
+from ontogeny.problems.tokenizing import (
+    END,
+    FILES,
+    folder_of,
+    is_whole,
+    make_tokens,
+    read_tokenizer,
+)
 
-HELD_OUT = 50  # one document in so many
 WORDS = 1000  # of each length whose last token is predicted
 READ = 500_000  # held-out tokens among which words are looked for
-PIECE = 10_000_000  # tokens whose bigrams are counted at a time
-END = "<|endoftext|>"  # between documents, and first in each row
-TOGETHER = 2_000_000  # letters that are tokenized side by side
-PART = 200_000_000  # letters that are not tokenized again; a tokenizer is trained on the first
-FORMAT = 4  # of the files in the cache
-FILES = ("tokenizer.json", "train.bin", "held_out.bin", "bigrams.npz")
-PARTS = "parts"
-WORD_END = re.compile(r"\S(?=[ \t\r\n])")  # no token of a byte-level BPE goes on there
-
-
-T = TypeVar("T", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +52,40 @@ class Corpus:
         """The token between documents."""
         token: int = self.tokenizer.token_to_id(END)  # type: ignore[assignment]
         return token
+
+
+@lru_cache(maxsize=4)
+def open_corpus(source: str, d_vocab: int, tokenizer: str = "", known: str = "") -> Corpus:
+    """A source as tokens; they are made the first time, and memory-mapped after that.
+
+    Args:
+        source: Which text.
+        d_vocab: Tokens in the vocabulary, with the end token.
+        tokenizer: The file of a tokenizer, in the format of the library `tokenizers`; by default a
+            byte-level BPE of this size is trained on the text, its first 200 million letters.
+        known: The fingerprint of the text; where its tokens are there, the source is not looked at.
+
+    Raises:
+        ValueError: There is no such source or tokenizer, it has not `d_vocab` tokens, or the text
+            is not the one that is known, or changed while it was tokenized.
+    """
+    given = read_tokenizer(tokenizer) if tokenizer else b""
+    content = known if known and is_whole(folder_of(known, d_vocab, given)) else fingerprint(source)
+    if known not in ("", content):
+        raise ValueError(f"{source} is not the text that it was when this run began")
+    folder = folder_of(content, d_vocab, given)
+    make_tokens(source, d_vocab, given, content, folder)
+    tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
+    try:
+        return Corpus(
+            fingerprint=content,
+            tokenizer=Tokenizer.from_file(str(tokenizer_file)),
+            train=np.memmap(train, np.min_scalar_type(d_vocab), mode="r"),
+            held_out=np.memmap(held_out, np.min_scalar_type(d_vocab), mode="r"),
+            bigrams=sparse.csr_array(sparse.load_npz(bigrams)),
+        )
+    except Exception as error:  # each of the libraries has exceptions of its own
+        raise ValueError(f"{folder} is damaged ({error}); delete it to tokenize again") from None
 
 
 def rows_of(
@@ -103,263 +122,6 @@ def draw_text(
         chosen = torch.randint(count, (n,), generator=generator, device=device).cpu()
     body = torch.from_numpy(rows[chosen.numpy()].astype(np.int64)).to(device)
     return torch.nn.functional.pad(body, (1, 0), value=end)
-
-
-# Tokens ------------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Where token arrays are kept: `ONTOGENY_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("ONTOGENY_CACHE", Path.home() / ".cache" / "ontogeny")) / "corpora"
-
-
-@lru_cache(maxsize=4)
-def open_corpus(source: str, d_vocab: int, tokenizer: str = "", known: str = "") -> Corpus:
-    """A source as tokens; they are made the first time, and memory-mapped after that.
-
-    Args:
-        source: Which text.
-        d_vocab: Tokens in the vocabulary, with the end token.
-        tokenizer: The file of a tokenizer, in the format of the library `tokenizers`; by default a
-            byte-level BPE of this size is trained on the text, its first 200 million letters.
-        known: The fingerprint of the text; where its tokens are there, the source is not looked at.
-
-    Raises:
-        ValueError: There is no such source or tokenizer, it has not `d_vocab` tokens, or the text
-            is not the one that is known, or changed while it was tokenized.
-    """
-    given = read_tokenizer(tokenizer) if tokenizer else b""
-
-    def folder_of(content: str) -> Path:
-        key = hashlib.blake2b(given, digest_size=8)
-        key.update(f"{FORMAT} {content} {d_vocab}".encode())
-        return cache_folder() / key.hexdigest()
-
-    content = known if known and is_whole(folder_of(known)) else fingerprint(source)
-    if known not in ("", content):
-        raise ValueError(f"{source} is not the text that it was when this run began")
-    folder = folder_of(content)
-    if not is_whole(folder):
-        make_tokens(source, d_vocab, given, content, folder)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)  # another process may be writing there
-    tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
-    try:
-        return Corpus(
-            fingerprint=content,
-            tokenizer=Tokenizer.from_file(str(tokenizer_file)),
-            train=np.memmap(train, np.min_scalar_type(d_vocab), mode="r"),
-            held_out=np.memmap(held_out, np.min_scalar_type(d_vocab), mode="r"),
-            bigrams=sparse.csr_array(sparse.load_npz(bigrams)),
-        )
-    except Exception as error:  # each of the libraries has exceptions of its own
-        raise ValueError(f"{folder} is damaged ({error}); delete it to tokenize again") from None
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether all files of a text are there."""
-    return all((folder / name).exists() for name in FILES)
-
-
-def make_tokens(source: str, d_vocab: int, given: bytes, content: str, folder: Path) -> None:
-    """Tokenize a source whose fingerprint is known, unless another process is faster."""
-    for place in (folder, folder / PARTS):
-        remove_leftovers(place)
-    try:
-        write_tokens(source, d_vocab, given, content, folder)
-    except FileNotFoundError:
-        if not is_whole(folder):  # else another process has put the parts together
-            raise
-
-
-def read_tokenizer(path: str) -> bytes:
-    """The content of a tokenizer's file.
-
-    Raises:
-        ValueError: There is none, or it is no tokenizer.
-    """
-    try:
-        content = Path(path).read_bytes()
-        Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library raises nothing more particular
-        raise ValueError(f"{path} is not the file of a tokenizer: {error}") from None
-    return content
-
-
-def size_of_tokenizer(path: str) -> int:
-    """How many tokens the tokenizer in a file has.
-
-    Raises:
-        ValueError: There is none in it.
-    """
-    return Tokenizer.from_str(read_tokenizer(path).decode()).get_vocab_size()
-
-
-def made_tokenizer(source: str, d_vocab: int, given: bytes, path: Path) -> Tokenizer:
-    """The tokenizer of a source, kept in a file: the one given, or one trained on the text.
-
-    Raises:
-        ValueError: It has not `d_vocab` tokens, or none to stand between documents.
-    """
-    if path.exists():
-        return Tokenizer.from_file(str(path))
-    made = Tokenizer.from_str(given.decode()) if given else train_tokenizer(source, d_vocab)
-    made.no_truncation()
-    made.no_padding()
-    size = made.get_vocab_size()
-    if size != d_vocab and not given:
-        raise ValueError(f"{source} makes {size} tokens and cannot make {d_vocab} (--d-vocab)")
-    if size != d_vocab:
-        raise ValueError(f"the tokenizer has {size} tokens and must have {d_vocab}")
-    if made.token_to_id(END) is None:
-        raise ValueError(f"the tokenizer has no token {END}, which stands between documents")
-    with whole_file(path) as file:
-        file.write(made.to_str().encode())
-    return made
-
-
-def write_tokens(source: str, d_vocab: int, given: bytes, content: str, folder: Path) -> None:
-    """Tokenize a source into files, each whole or not at all; parts done before stay done.
-
-    The last of them is written only if the text is still the same: else there are none.
-    """
-    if not any(documents(source)):
-        raise ValueError(f"there is no text in {source!r}")
-    tokenizer = made_tokenizer(source, d_vocab, given, folder / "tokenizer.json")
-    kind = np.min_scalar_type(d_vocab)
-    parts = folder / PARTS
-    number = write_parts(source, tokenizer, kind, parts)
-    with whole_file(folder / "train.bin") as train, whole_file(folder / "held_out.bin") as held_out:
-        for part in range(number):
-            for path, file in zip(files_of_part(parts, part), (train, held_out), strict=True):
-                with path.open("rb") as some:
-                    shutil.copyfileobj(some, file)
-        # Few documents, such as one book, or short ones held out: the end of the text is too.
-        if held_out.tell() * 2 * HELD_OUT < train.tell():
-            move_end(train, held_out, kind.itemsize)
-    if fingerprint(source) != content:
-        shutil.rmtree(folder)
-        raise ValueError(f"{source} changed while it was tokenized; start again")
-    with whole_file(folder / "bigrams.npz") as file:
-        sparse.save_npz(file, count_bigrams(np.memmap(folder / "train.bin", kind, "r"), d_vocab))
-
-
-def write_parts(source: str, tokenizer: Tokenizer, kind: "np.dtype[Any]", folder: Path) -> int:
-    """Tokenize the parts of a source that have not been yet; how many parts it has."""
-    end = np.array([tokenizer.token_to_id(END)], dtype=kind)
-    number = 0
-    with progress("tokenizing", count_documents(source)) as advance:
-        for part in in_groups(pieces_of(documents(source)), PART):
-            train_file, held_out_file = files_of_part(folder, number)
-            number += 1
-            if train_file.exists():
-                advance(sum(is_last for *_, is_last in part))
-                continue
-            # What is opened first appears last: where it is, both are.
-            with whole_file(train_file) as train, whole_file(held_out_file) as held_out:
-                for document, tokens, is_last in encode(tokenizer, part):
-                    file = held_out if document % HELD_OUT == HELD_OUT - 1 else train
-                    file.write(np.array(tokens, dtype=kind).tobytes())
-                    if is_last:
-                        file.write(end.tobytes())
-                        advance(1)
-    return number
-
-
-def encode(
-    tokenizer: Tokenizer, pieces: Iterable[tuple[int, str, bool]]
-) -> Iterator[tuple[int, list[int], bool]]:
-    """The tokens of each piece, with its document's number and whether it is the last.
-
-    Text needs a hundred times its size while it is tokenized, so little is at once.
-    """
-    for some in map(list, in_groups(pieces, TOGETHER)):
-        texts = [piece for _, piece, _ in some]
-        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        for (document, _, is_last), one in zip(some, encoded, strict=True):
-            yield document, one.ids, is_last
-
-
-def pieces_of(texts: Iterable[str]) -> Iterator[tuple[int, str, bool]]:
-    """Documents, long ones in pieces that end with a word.
-
-    Yields:
-        The number of a document, a piece of it, and whether it is the last.
-
-    Examples:
-        >>> list(pieces_of(["one", "two three"]))
-        [(0, 'one', True), (1, 'two three', True)]
-    """
-    for document, text in enumerate(texts):
-        start = 0
-        while match := WORD_END.search(text, start + TOGETHER):
-            yield document, text[start : match.end()], False
-            start = match.end()
-        yield document, text[start:], True
-
-
-def in_groups(items: Iterable[T], letters: int) -> Iterator[Iterator[T]]:
-    """Consecutive items of number and text, each group of about so many letters.
-
-    Examples:
-        >>> [list(some) for some in in_groups([(0, "ab"), (1, "c"), (2, "def")], 3)]
-        [[(0, 'ab')], [(1, 'c')], [(2, 'def')]]
-    """
-    total = 0
-
-    def group_of(item: T) -> int:
-        nonlocal total
-        total += len(item[1])
-        return total // letters
-
-    for _, some in itertools.groupby(items, group_of):
-        yield some
-
-
-def files_of_part(folder: Path, part: int) -> tuple[Path, Path]:
-    """Where the tokens of one part are until all are there: for training, and held out."""
-    return folder / f"{part}.train.bin", folder / f"{part}.held_out.bin"
-
-
-def move_end(source: IO[bytes], target: IO[bytes], width: int) -> None:
-    """Move the last part of a file of tokens, of that many bytes each, to another file."""
-    count = source.tell() // width
-    first = (count - max(1, count // HELD_OUT)) * width
-    source.seek(first)
-    target.write(source.read())
-    source.seek(first)
-    source.truncate()
-
-
-def train_tokenizer(source: str, d_vocab: int) -> Tokenizer:
-    """A byte-level BPE with a given number of tokens, of the first part; end token last."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=d_vocab - 1,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    first = next(in_groups(pieces_of(documents(source)), PART))
-    tokenizer.train_from_iterator((piece for _, piece, _ in first), trainer)
-    tokenizer.add_special_tokens([END])
-    return tokenizer
-
-
-def count_bigrams(tokens: Integer[np.ndarray, " token"], d_vocab: int) -> sparse.csr_array:
-    """How often each token follows each other, counted in one pass, for any vocabulary.
-
-    Examples:
-        >>> count_bigrams(np.array([0, 1, 1, 0, 1]), 2).toarray().tolist()
-        [[0.0, 2.0], [1.0, 1.0]]
-    """
-    total = sparse.csr_array((d_vocab, d_vocab))
-    for start in range(0, len(tokens) - 1, PIECE):
-        part = tokens[start : start + PIECE + 1].astype(np.int64)
-        ones = np.ones(len(part) - 1)
-        counted = sparse.coo_array((ones, (part[:-1], part[1:])), shape=(d_vocab, d_vocab))
-        total = sparse.csr_array(total + counted.tocsr())
-    return total
 
 
 def chances_after(corpus: Corpus, tokens: Int[Tensor, "..."]) -> Float[Tensor, "... d_vocab"]:
