@@ -52,9 +52,9 @@ def find_visits(distance: Curve, points: Sequence[CriticalPoint]) -> tuple[Visit
         >>> [(visit.point.name, visit.first, visit.last) for visit in find_visits(distance, known)]
         [('a', 0, 1), ('b', 99, 99)]
     """
-    visits = []
+    visits, nearest = [], nearest_points(distance, points)
     for point in points:
-        near = np.pad(is_near(distance, point.name, points), 1)
+        near = np.pad(is_near(distance, point.name, nearest), 1)
         starts, ends = np.flatnonzero(np.diff(near.astype(int))).reshape(-1, 2).T
         pairs = zip(distance.steps[starts].tolist(), distance.steps[ends - 1].tolist(), strict=True)
         visits += [Visit(point, *pair) for pair in pairs]
@@ -62,14 +62,17 @@ def find_visits(distance: Curve, points: Sequence[CriticalPoint]) -> tuple[Visit
 
 
 def is_near(
-    distance: Curve, name: str, points: Sequence[CriticalPoint], share: float = NEAR
+    distance: Curve, name: str, nearest: Sequence[str | None], share: float = NEAR
 ) -> Bool[np.ndarray, " step"]:
-    """At which steps a run is near a point: `NEAR`, or another share of the farthest."""
+    """At which steps a run is near a point: `NEAR`, or another share of the farthest.
+
+    Only where no other is nearer, by `nearest_points`.
+    """
     if name not in distance.items:
         return np.zeros(len(distance.steps), dtype=bool)
     away = distance.values[:, distance.items.index(name)]
-    nearest = np.array([one == name for one in nearest_points(distance, points)], dtype=bool)
-    near: Bool[np.ndarray, " step"] = nearest & (away <= share * np.nanmax(away, initial=0.0))
+    first = np.array([one == name for one in nearest], dtype=bool)
+    near: Bool[np.ndarray, " step"] = first & (away <= share * np.nanmax(away, initial=0.0))
     return near
 
 
@@ -87,12 +90,14 @@ def llc_at_points(curves: Mapping[str, Curve], points: Sequence[CriticalPoint]) 
         An item for each point that has one near it; nan where the run is not near it, and no step
         without a value. None if nothing was measured near a point.
     """
-    parts: dict[str, Curve] = {}
-    for point in points if DISTANCES in curves else ():
+    if DISTANCES not in curves:
+        return None
+    distance, parts = curves[DISTANCES], dict[str, Curve]()
+    nearest = nearest_points(distance, points)
+    for point in points:
         llc = llc_beside(point, curves) if point.data else None
         if llc is not None:
-            distance = curves[DISTANCES]
-            near = is_near(distance, point.name, points)
+            near = is_near(distance, point.name, nearest)
             there = near[[nearest_row(distance, step) for step in llc.steps.tolist()]]
             if there.any():
                 parts[point.name] = rows_of(llc, there)
@@ -151,7 +156,7 @@ def arrival_at(
         return None
     point = next(one for one in points if one.name == name)
     away = distance.values[:, distance.items.index(name)]
-    close = is_near(distance, name, points, CLOSE)
+    close = is_near(distance, name, nearest, CLOSE)
     step = int(distance.steps[row])
     found = Arrival(point=point, step=step, distance=float(away[row]), near=bool(close[row]))
     if (loss := curves.get("loss")) is not None:
@@ -160,7 +165,7 @@ def arrival_at(
     if llc is None:
         return found
     rows = [nearest_row(distance, one) for one in llc.steps.tolist()]
-    near = close if point.minimum else is_near(distance, name, points)
+    near = close if point.minimum else is_near(distance, name, nearest)
     there = {
         place: float(away[other])
         for place, other in enumerate(rows)

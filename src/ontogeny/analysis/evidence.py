@@ -94,8 +94,8 @@ def explain_stages(
         ['Nothing else that was measured moved clearly.', 'score rose from 0.1 to 0.8.']
     """
     curves = {name: one for name, one in curves.items() if len(one.items) <= MOST_ITEMS}
-    noises = {name: _noise(curve) for name, curve in curves.items()}
     ways = {name: _way(curve) for name, curve in curves.items()}
+    noises = {name: _noise(curve, ways[name]) for name, curve in curves.items()}
 
     def order(moved: tuple[str, Evidence]) -> tuple[bool, float]:
         name, one = moved
@@ -106,11 +106,7 @@ def explain_stages(
         moved = [
             (name, max(found, key=_length))
             for name, curve in curves.items()
-            if (
-                found := [
-                    one for one in _changes(stage, curve, noises[name]) if abs(one.z) >= MOVED
-                ]
-            )
+            if (found := list(_changes(stage, curve, noises[name])))
         ]
         evidence = tuple(one for _, one in sorted(moved, key=order)[:MOST])
         formed = _sentence(evidence) if curves else "There is no other curve to say what formed."
@@ -175,7 +171,7 @@ def compare(milestones: Sequence[Milestone], turns: Iterable[Turn]) -> tuple[Mil
     )
 
 
-def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
+def _noise(curve: Curve, way: float) -> Float[np.ndarray, " item"]:
     """How far the values of each item may be off, typically.
 
     How far they lie from the lines through their neighbours; at least a part of their standard
@@ -188,7 +184,7 @@ def _noise(curve: Curve) -> Float[np.ndarray, " item"]:
         np.median(some[finite]) if finite.any() else 0.0
         for some, finite in zip(curve.stderr.T, known.T, strict=True)
     ]
-    return np.maximum(np.maximum(roughness, np.array(errors) / SHARED), FINEST * _way(curve))
+    return np.maximum(np.maximum(roughness, np.array(errors) / SHARED), FINEST * way)
 
 
 def _way(curve: Curve) -> float:
@@ -215,7 +211,7 @@ def _length(change: Evidence) -> float:
 
 
 def _changes(stage: Stage, curve: Curve, noises: Float[np.ndarray, " item"]) -> Iterator[Evidence]:
-    """How far each item of a curve moved within a stage."""
+    """How far the items of a curve moved within a stage that moved clearly."""
     for k, item in enumerate(curve.items):
         if not np.isfinite(noises[k]):
             continue
@@ -224,7 +220,8 @@ def _changes(stage: Stage, curve: Curve, noises: Float[np.ndarray, " item"]) -> 
         ends = np.interp(np.log1p([stage.start, stage.end]), x, running_median(values))
         before, after = ends.tolist()
         z = (after - before) / (np.sqrt(2) * noises[k])
-        yield Evidence(f"{curve.name} {item}".strip(), before, after, float(z))
+        if abs(z) >= MOVED:
+            yield Evidence(f"{curve.name} {item}".strip(), before, after, float(z))
 
 
 def _sentence(evidence: Sequence[Evidence]) -> str:

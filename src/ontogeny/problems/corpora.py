@@ -73,8 +73,7 @@ def open_corpus(source: str, d_vocab: int, tokenizer: str = "", known: str = "")
     content = known if known and is_whole(folder_of(known, d_vocab, given)) else fingerprint(source)
     if known not in ("", content):
         raise ValueError(f"{source} is not the text that it was when this run began")
-    folder = folder_of(content, d_vocab, given)
-    make_tokens(source, d_vocab, given, content, folder)
+    folder = make_tokens(source, d_vocab, given, content)
     tokenizer_file, train, held_out, bigrams = (folder / name for name in FILES)
     try:
         return Corpus(

@@ -251,7 +251,7 @@ def with_one_pair(
 
 def scores_at(model: LanguageModel, tokens: Tensor, queries: Tensor, keys: Tensor) -> Estimate:
     """Attention of every head from one place of each row to another, some rows at a time."""
-    size = max(1, CHUNK // (tokens.shape[1] ** 2 * len(names_of_heads(model))))
+    size = max(1, rows_with_patterns(model, tokens))
     parts = zip(torch.split(tokens, size), torch.split(queries, size), strict=True)
     asking = [
         [one.take_along_dim(places[:, None, None, None], dim=2) for one in patterns_of(model, some)]
@@ -271,13 +271,17 @@ def patterns_of(
     return patterns
 
 
+def rows_with_patterns(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> int:
+    """Of how many rows all patterns have room at a time."""
+    return CHUNK // (tokens.shape[1] ** 2 * len(names_of_heads(model)))
+
+
 def attention(model: LanguageModel, tokens: Int[Tensor, "row position"]) -> Iterator[Row]:
     """How each head attends on held-out rows, on average over the queries but the first.
 
     On 64 rows; of long ones on as many as have room for their patterns, at least on 8.
     """
-    per_row = tokens.shape[1] ** 2 * len(names_of_heads(model))
-    patterns = patterns_of(model, tokens[: max(8, min(64, CHUNK // per_row))])
+    patterns = patterns_of(model, tokens[: max(8, min(64, rows_with_patterns(model, tokens)))])
     for score in (
         attention_entropy,
         attention_variability,

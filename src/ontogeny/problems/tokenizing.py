@@ -53,8 +53,9 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in FILES)
 
 
-def make_tokens(source: str, d_vocab: int, given: bytes, content: str, folder: Path) -> None:
-    """Tokenize a source whose fingerprint is known, unless that was done."""
+def make_tokens(source: str, d_vocab: int, given: bytes, content: str) -> Path:
+    """Tokenize a source whose fingerprint is known, unless that was done; where its tokens are."""
+    folder = folder_of(content, d_vocab, given)
     if not is_whole(folder):
         for place in (folder, folder / PARTS):
             remove_leftovers(place)
@@ -64,6 +65,7 @@ def make_tokens(source: str, d_vocab: int, given: bytes, content: str, folder: P
             if not is_whole(folder):  # else another process has put the parts together
                 raise
     shutil.rmtree(folder / PARTS, ignore_errors=True)  # another process may be writing there
+    return folder
 
 
 def read_tokenizer(path: str) -> bytes:

@@ -170,7 +170,7 @@ def texts_in_context(references: References) -> list[str]:
         return "".join(references.vocabulary[token] for token in tokens if token >= 0)
 
     return [
-        f"{text(context)}|{text([following])}"
+        f"{text(context)}|{references.vocabulary[following]}"
         for *context, following in zip(*shown, columns["token"], columns["next_token"], strict=True)
     ]
 
